@@ -1,0 +1,183 @@
+"""The contract that every domain keeps: a DAG as batched, stateless array code.
+
+States are rows of an integer array, shape (n, d). A row is canonical: equal objects give equal
+rows. Everything else in the project (environments, agents, evaluation) is written against this
+class, so a new domain is one subclass.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+States = NDArray[np.integer[Any]]
+"""(n, d) integers, one canonical state a row."""
+Actions = NDArray[np.integer[Any]]
+"""(n,) integers, forward or backward actions."""
+Mask = NDArray[np.bool_]
+"""(n, n_actions) or (n, n_backward_actions); True = legal."""
+Floats = NDArray[np.float64]
+
+
+class DAG(ABC):
+    """A directed acyclic graph of states with a reward on its finished objects.
+
+    A subclass sets the attributes below in its ``__init__`` and writes the abstract methods;
+    the others have defaults that hold wherever one action leads from a state to each of its
+    children. :func:`gfn_gym.check_dag` verifies the whole contract.
+
+    Attributes:
+        state_space: the Gymnasium space of one state; a ``MultiDiscrete`` unless the subclass
+            writes ``observation_space``, ``observe`` and ``states_of`` itself.
+        n_actions: number of forward actions, the stop action included.
+        n_backward_actions: number of backward actions.
+        stop_action: the action that ends the construction and leaves the object as it is, or
+            None where the last construction step completes the object and ends the episode.
+        render_modes: what :meth:`render` can draw.
+    """
+
+    state_space: spaces.Space[Any]
+    n_actions: int
+    n_backward_actions: int
+    stop_action: int | None
+    render_modes: ClassVar[Sequence[str]] = ("ansi",)
+
+    # ---- construction -----------------------------------------------------------------------
+
+    @abstractmethod
+    def initial_states(self, n: int) -> States:
+        """Return ``n`` copies of the initial state s0, shape (n, d)."""
+
+    @abstractmethod
+    def action_mask(self, states: States) -> Mask:
+        """Return the legal actions, bool (n, n_actions). A completed object has none."""
+
+    @abstractmethod
+    def step(self, states: States, actions: Actions) -> tuple[States, Mask]:
+        """Apply legal actions: next states (n, d), and bool (n,): this action ended it."""
+
+    # ---- deconstruction ---------------------------------------------------------------------
+
+    @abstractmethod
+    def backward_mask(self, states: States) -> Mask:
+        """Return the legal backward actions, bool (n, n_backward_actions); s0 has none."""
+
+    @abstractmethod
+    def backward_step(self, states: States, backward_actions: Actions) -> States:
+        """Apply legal backward actions: the parents, (n, d)."""
+
+    @abstractmethod
+    def backward_action(self, states: States, actions: Actions) -> Actions:
+        """Return a backward action that undoes each edge (state, action), (n,).
+
+        The actions are construction steps, never ``stop_action``.
+        """
+
+    @abstractmethod
+    def forward_action(self, states: States, backward_actions: Actions) -> Actions:
+        """Return a forward action that leads from each parent back to the state, (n,)."""
+
+    def n_parallel(self, states: States, actions: Actions) -> NDArray[np.integer[Any]]:
+        """Return how many actions of each state give the same next state, int (n,)."""
+        return np.ones(len(states), dtype=np.int64)
+
+    def backward_group(self, states: States, actions: Actions) -> Mask:
+        """Return all backward actions of the next state that lead to this state.
+
+        Shape (n, n_backward_actions). By default the one of :meth:`backward_action`.
+        """
+        undo = self.backward_action(states, actions)
+        return np.asarray(undo[:, None] == np.arange(self.n_backward_actions))
+
+    # ---- reward -----------------------------------------------------------------------------
+
+    @abstractmethod
+    def log_reward(self, states: States) -> Floats:
+        """Return log R of finished objects, float64 (n,)."""
+
+    def log_partition(self) -> float | None:
+        """Return log Z = log Σ_x R(x) where a closed form is known, else None."""
+        return None
+
+    # ---- what other libraries see -----------------------------------------------------------
+
+    @property
+    def observation_space(self) -> spaces.Space[Any]:
+        """The float32 Box of the one-hot state: the one form that every RL library takes."""
+        width = int(self._nvec().sum())
+        return spaces.Box(0.0, 1.0, shape=(width,), dtype=np.float32)
+
+    def observe(self, states: States) -> NDArray[np.float32]:
+        """Return the one-hot observation of states: (n, d) → float32 (n, sum of sizes)."""
+        nvec = self._nvec()
+        observations = np.zeros((len(states), int(nvec.sum())), dtype=np.float32)
+        hot = states + self._one_hot_offsets(observations.shape[1], len(states))
+        observations.reshape(-1)[hot.ravel(order="K")] = 1.0
+        return observations
+
+    def states_of(self, observations: NDArray[Any]) -> States:
+        """Return the states of one-hot observations: (n, sum of sizes) → (n, d); exact."""
+        nvec = self._nvec()
+        ends = np.cumsum(nvec)
+        columns = [
+            np.argmax(observations[:, end - size : end], axis=1)
+            for size, end in zip(nvec, ends, strict=True)
+        ]
+        return np.stack(columns, axis=1).astype(self.state_space.dtype)
+
+    def _nvec(self) -> NDArray[np.integer[Any]]:
+        if not isinstance(self.state_space, spaces.MultiDiscrete):
+            raise TypeError(
+                f"{type(self).__name__}.state_space is {self.state_space}, not a MultiDiscrete: "
+                "write observation_space, observe and states_of for it"
+            )
+        return self.state_space.nvec
+
+    def _one_hot_offsets(self, width: int, n: int) -> NDArray[np.int64]:
+        """Where, in n flattened rows of one-hot, each coordinate's block begins: (n, d)."""
+        nvec = self._nvec()
+        starts = np.concatenate(([0], np.cumsum(nvec)[:-1]))
+        return np.add.outer(starts, np.arange(n) * width).T
+
+    # ---- drawing ----------------------------------------------------------------------------
+
+    def render(self, trajectory: States, mode: str) -> Any:
+        """Draw a walk, states (t, d) from s0 on: a string for "ansi", (h, w, 3) for "rgb_array".
+
+        The default writes the states one below the other; a domain draws something better.
+        """
+        if mode != "ansi":
+            raise ValueError(f"render mode {mode!r} is not one of {list(self.render_modes)}")
+        return "\n".join(str(state.tolist()) for state in trajectory)
+
+
+def check_log_reward(log_reward: Any, states: States, source: str) -> Floats:
+    """Return log R as float64 (n,) after seeing that it is one finite number a state.
+
+    Args:
+        log_reward: what was returned for ``states``.
+        states: (n, d).
+        source: who returned it, for the message.
+
+    Raises:
+        ValueError: another shape, NaN or an infinity; the message names the first such state.
+    """
+    values = np.asarray(log_reward, dtype=np.float64)
+    if values.shape != (len(states),):
+        raise ValueError(
+            f"{source} returned shape {values.shape} for states of shape {states.shape}; "
+            f"it must return log R, shape ({len(states)},)"
+        )
+    finite = np.isfinite(values)
+    if not finite.all():
+        bad = int(np.argmin(finite))
+        raise ValueError(
+            f"{source} returned {values[bad]} at state {states[bad].tolist()}; log R must be "
+            "finite (where R = 0, choose a small floor)"
+        )
+    return values

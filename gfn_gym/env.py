@@ -1,0 +1,226 @@
+"""The Gymnasium environment of a DAG: the batch of one."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from gfn_gym.dag import DAG, Actions, Mask, States
+from gfn_gym.mdp import MDP, BackwardPolicy, Transition, check_legal, legal_actions
+from gfn_gym.observation import Observer
+
+
+class Simulator:
+    """n constructions under way, and what an illegal action means to them.
+
+    Both environments and the agents' training batch step this one object.
+
+    Args:
+        mdp: the decision process.
+        n: how many constructions.
+        invalid_action: "raise" a ValueError, or "terminate" the episode.
+        invalid_reward: what the terminated episode earns instead; finite.
+
+    Attributes:
+        states: (n, d), where each construction stands.
+        mask: bool (n, n_actions), the legal actions there.
+    """
+
+    def __init__(
+        self, mdp: MDP, n: int, invalid_action: str = "raise", invalid_reward: float = -100.0
+    ):
+        if n < 1:
+            raise ValueError(f"num_envs={n!r} must be at least 1")
+        if invalid_action not in ("raise", "terminate"):
+            raise ValueError(f"invalid_action={invalid_action!r} must be 'raise' or 'terminate'")
+        if not np.isfinite(invalid_reward):
+            raise ValueError(f"invalid_reward={invalid_reward!r} must be finite")
+        self.mdp = mdp
+        self.n = n
+        self.invalid_action = invalid_action
+        self.invalid_reward = float(invalid_reward)
+        self.restart()
+
+    def restart(self, rows: Mask | None = None) -> None:
+        """Put all constructions, or those where ``rows`` (n,) is True, back to s0."""
+        if rows is None:
+            self.states = self.mdp.dag.initial_states(self.n)
+        else:
+            self.states = self.states.copy(order="K")  # the old rows may have been handed out
+            self.states[rows] = self.mdp.dag.initial_states(int(rows.sum()))
+        self.mask = self.mdp.dag.action_mask(self.states)
+
+    def step(self, actions: Actions) -> Transition:
+        """Take one action (n,) each. Leaves the mask to :meth:`finish_step`."""
+        legal = legal_actions(self.mask, actions)
+        if legal.all():
+            transition = self.mdp.step(self.states, actions)
+        elif self.invalid_action == "raise":
+            check_legal(self.mdp.dag, self.states, actions, self.mask)
+            raise AssertionError("unreachable")
+        else:
+            transition = self._terminate(actions, legal)
+        self.states = transition.next_states
+        return transition
+
+    def finish_step(self, restart: Mask | None = None) -> None:
+        """Restart the rows (n,) that are True, and renew the mask."""
+        if restart is not None and restart.any():
+            self.restart(restart)
+        else:
+            self.mask = self.mdp.dag.action_mask(self.states)
+
+    def _terminate(self, actions: Actions, legal: Mask) -> Transition:
+        # An illegal row walks along some legal edge, and is then put back as if it had not.
+        safe = np.where(legal, actions, np.argmax(self.mask, axis=1))
+        transition = self.mdp.step(self.states, safe)
+        transition.next_states[~legal] = self.states[~legal]
+        transition.done[~legal] = True
+        transition.log_backward[~legal] = 0.0
+        transition.log_reward[~legal] = self.invalid_reward
+        return transition
+
+    def visible_mask(self) -> NDArray[np.int8]:
+        """The mask as a fresh int8 (n, n_actions) with at least one bit a row.
+
+        Completed objects have no legal action; libraries that sample from the mask of an ended
+        episode before they reset it get action 0 there, which no step will take.
+        """
+        mask = self.mask.astype(np.int8)
+        if self.mdp.dag.stop_action is None:
+            mask[~self.mask.any(axis=1), 0] = 1
+        return mask
+
+
+class GFNEnv(gymnasium.Env[Any, Any]):
+    """A GFlowNet's DAG as an episodic environment with the reward of Theorem 1.
+
+    ``reset`` and ``step`` put the legal actions into ``info["action_mask"]``, int8 (n_actions,);
+    :meth:`action_masks` gives them as bool, the convention of sb3-contrib. Made by
+    ``gymnasium.make`` from a registered id, or from a DAG object directly.
+
+    Args:
+        dag: the DAG.
+        observation: "onehot" (float32 Box) or "state" (the compact state).
+        invalid_action: "raise" a ValueError at an illegal action, or "terminate" the episode with
+            ``invalid_reward``, for libraries without masks; the theorem then holds approximately.
+        invalid_reward: finite, below any legal return.
+        backward_policy: P_B as a function of states, see :class:`gfn_gym.mdp.MDP`; None: uniform.
+        render_mode: None or one of the DAG's ``render_modes``.
+    """
+
+    def __init__(
+        self,
+        dag: DAG,
+        *,
+        observation: str = "onehot",
+        invalid_action: str = "raise",
+        invalid_reward: float = -100.0,
+        backward_policy: BackwardPolicy | None = None,
+        render_mode: str | None = None,
+    ):
+        self.dag = dag
+        self.mdp = MDP(dag, backward_policy)
+        self.observer = Observer(dag, observation)
+        self.simulator = Simulator(self.mdp, 1, invalid_action, invalid_reward)
+        self.observation_space = self.observer.space
+        self.action_space = gymnasium.spaces.Discrete(dag.n_actions)
+        self.metadata = render_metadata(dag, render_mode)
+        self.render_mode = render_mode
+        self._trajectory: list[States] | None = None  # None: an episode must be started first
+
+    @property
+    def state(self) -> States:
+        """The current state, (d,)."""
+        return self.simulator.states[0].copy()
+
+    def action_masks(self) -> Mask:
+        """Return the legal actions, bool (n_actions,)."""
+        return self.simulator.visible_mask()[0].astype(bool)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Start an episode at s0."""
+        super().reset(seed=seed)
+        self.simulator.restart()
+        self._trajectory = [self.simulator.states[0]]
+        return self._observation(), self._info()
+
+    def step(self, action: Any) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
+        """Take an action.
+
+        Raises:
+            ValueError: the action is illegal (unless ``invalid_action="terminate"``); the message
+                names the action, the state and what is legal.
+            gymnasium.error.ResetNeeded: no episode is under way.
+        """
+        if self._trajectory is None:
+            raise gymnasium.error.ResetNeeded("no episode is under way: call reset() before step()")
+        transition = self.simulator.step(integer_actions(action, 1))
+        self.simulator.finish_step()
+        self._trajectory.append(self.simulator.states[0])
+        observation, info = self._observation(), self._info()
+        done = bool(transition.done[0])
+        self._last_trajectory = self._trajectory
+        if done:
+            self._trajectory = None
+        return observation, float(transition.rewards[0]), done, False, info
+
+    def render(self) -> Any:
+        """Draw the walk so far, as ``render_mode`` says; None without one."""
+        if self.render_mode is None:
+            return None
+        trajectory = self._trajectory or self._last_trajectory
+        return self.dag.render(np.stack(trajectory), self.render_mode)
+
+    def _observation(self) -> NDArray[Any]:
+        return np.asarray(self.observer.observe(self.simulator.states)[0])
+
+    def _info(self) -> dict[str, Any]:
+        return {"action_mask": self.simulator.visible_mask()[0]}
+
+
+def make_env(dag: str | type[DAG], **kwargs: Any) -> GFNEnv:
+    """Build the environment of a DAG class (or "module:Class"): the registry's entry point.
+
+    Keywords that :class:`GFNEnv` knows go there, the rest to the DAG.
+    """
+    dag_kwargs, env_kwargs = split_kwargs(kwargs, GFNEnv)
+    return GFNEnv(dag_class(dag)(**dag_kwargs), **env_kwargs)
+
+
+def dag_class(dag: str | type[DAG]) -> type[DAG]:
+    """Import a DAG class that is named "module:Class"; a class is returned as it is."""
+    if isinstance(dag, str):
+        module, _, name = dag.partition(":")
+        dag = getattr(importlib.import_module(module), name)
+    if not (isinstance(dag, type) and issubclass(dag, DAG)):
+        raise TypeError(f"dag={dag!r} must be a subclass of gfn_gym.DAG, or 'module:Class' of one")
+    return dag
+
+
+def split_kwargs(kwargs: dict[str, Any], env: type) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Part keywords into those of the DAG and those that the environment's __init__ names."""
+    names = env.__init__.__kwdefaults__  # type: ignore[misc]
+    ours = {name: value for name, value in kwargs.items() if name in names}
+    return {name: value for name, value in kwargs.items() if name not in names}, ours
+
+
+def render_metadata(dag: DAG, render_mode: str | None) -> dict[str, Any]:
+    """Return an environment's metadata after seeing that the DAG can draw ``render_mode``."""
+    if render_mode is not None and render_mode not in dag.render_modes:
+        raise ValueError(f"render_mode={render_mode!r} is not one of {list(dag.render_modes)}")
+    return {"render_modes": list(dag.render_modes), "render_fps": 4}
+
+
+def integer_actions(actions: Any, n: int) -> NDArray[np.int64]:
+    """Return actions as int64 (n,), or raise a ValueError that says what they are instead."""
+    array = np.asarray(actions)
+    if array.size != n or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"actions must be {n} integer(s), not {actions!r}")
+    return array.reshape(n).astype(np.int64, copy=False)

@@ -1,0 +1,1 @@
+"""Exact and sampled evaluation of what was learnt, by whatever library."""

@@ -1,0 +1,210 @@
+"""A small DAG laid out as arrays: every state, every edge, in topological order.
+
+Exact evaluation, exact solutions and the checks all read this one layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from gfn_gym.dag import DAG, Floats, States
+from gfn_gym.mdp import MDP, BackwardPolicy, log_reward_of
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class Graph:
+    """The states and edges of a DAG that can be enumerated.
+
+    States are numbered so that every edge leads to a higher number; state 0 is s0. Edges are
+    sorted by the layer of their parent, where a state's layer is the length of the longest walk
+    to it.
+
+    Attributes:
+        dag: the DAG.
+        states: (N, d).
+        layers: int64 (L + 1,); states ``layers[i]:layers[i + 1]`` form layer i.
+        parents, actions, children: int64 (E,), the construction edges.
+        edge_layers: int64 (L + 1,); edges ``edge_layers[i]:edge_layers[i + 1]`` leave layer i.
+        objects: int64 (X,), the states that are finished objects, in rising order.
+    """
+
+    dag: DAG
+    states: States
+    layers: Indices
+    parents: Indices
+    actions: Indices
+    children: Indices
+    edge_layers: Indices
+    objects: Indices
+
+    def log_reward(self) -> Floats:
+        """Return log R of the objects, float64 (X,)."""
+        return log_reward_of(self.dag, self.states[self.objects])
+
+    def log_partition(self) -> float:
+        """Return log Z = log Σ R by summing over all the objects."""
+        return float(np.logaddexp.reduce(self.log_reward()))
+
+    def log_backward(self, backward_policy: BackwardPolicy | None = None) -> Floats:
+        """Return log P_B of the edges, float64 (E,)."""
+        mdp = MDP(self.dag, backward_policy)
+        parts = [
+            mdp.log_backward(
+                self.states[self.parents[part]],
+                self.actions[part],
+                self.states[self.children[part]],
+            )
+            for part in batches(len(self.parents))
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def index_of(self, states: States) -> Indices:
+        """Return the numbers of given states (n, d), −1 where a row is no state of the graph."""
+        key = _Key(self.dag)
+        known, wanted = key(self.states), key(states)
+        order = np.argsort(known)
+        place = np.searchsorted(known, wanted, sorter=order)
+        found = order[np.minimum(place, len(known) - 1)]
+        return np.where(known[found] == wanted, found, -1)
+
+
+def enumerate_graph(dag: DAG, max_states: int = 1_000_000) -> Graph:
+    """Explore a DAG from s0 and lay it out as a :class:`Graph`.
+
+    Args:
+        dag: the DAG.
+        max_states: refuse DAGs with more states than this.
+
+    Raises:
+        ValueError: the DAG has more states, or a cycle.
+    """
+    states, parents, actions, children, finished = _explore(dag, max_states)
+    depth = _longest_walks(len(states), parents, children)
+    order = np.argsort(depth, kind="stable")
+    number = np.empty_like(order)
+    number[order] = np.arange(len(order))
+    parents, children = number[parents], number[children]
+    by_parent = np.argsort(parents, kind="stable")
+    parents = parents[by_parent]
+    layers = np.searchsorted(depth[order], np.arange(depth.max() + 2))
+    return Graph(
+        dag=dag,
+        states=states[order],
+        layers=layers,
+        parents=parents,
+        actions=actions[by_parent],
+        children=children[by_parent],
+        edge_layers=np.searchsorted(parents, layers),
+        objects=np.flatnonzero(finished[order]),
+    )
+
+
+def batches(n: int, size: int = 16_384) -> Iterator[slice]:
+    """Yield slices that cover range(n) in pieces, so that memory stays bounded."""
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
+def _explore(
+    dag: DAG, max_states: int
+) -> tuple[States, Indices, Indices, Indices, NDArray[np.bool_]]:
+    """Breadth first: all states, the edges between them, and which states are objects."""
+    key = _Key(dag)
+    frontier = dag.initial_states(1)
+    found, keys = [frontier], key(frontier)  # keys of all states so far, sorted …
+    numbers = np.zeros(1, dtype=np.int64)  # … and the number of each
+    count, first = 1, 0  # states so far; number of the frontier's first
+    edges: list[tuple[Indices, Indices, Indices]] = []
+    ended: list[Indices] = []
+    while len(frontier):
+        rows, acts, nexts, stopped = _expand(dag, frontier)
+        ended.append(first + rows[stopped])
+        rows, acts, nexts = rows[~stopped], acts[~stopped], nexts[~stopped]
+        next_keys, pick, inverse = np.unique(key(nexts), return_index=True, return_inverse=True)
+        place = np.searchsorted(keys, next_keys)
+        known = keys[np.minimum(place, len(keys) - 1)] == next_keys
+        number = np.where(known, numbers[np.minimum(place, len(keys) - 1)], 0)
+        number[~known] = count + np.arange(int((~known).sum()))
+        edges.append((first + rows, acts, number[inverse]))
+        frontier = nexts[pick[~known]]
+        first, count = count, count + len(frontier)
+        if count > max_states:
+            raise ValueError(
+                f"{dag!r} has more than max_states={max_states} states: too many to enumerate"
+            )
+        found.append(frontier)
+        keys = np.concatenate([keys, next_keys[~known]])
+        numbers = np.concatenate([numbers, number[~known]])
+        order = np.argsort(keys, kind="stable")
+        keys, numbers = keys[order], numbers[order]
+    states = np.concatenate(found)
+    finished = ~dag.action_mask(states).any(axis=1)  # completed: nothing left to do
+    finished[np.concatenate(ended)] = True
+    parents, actions, children = (np.concatenate(column) for column in zip(*edges, strict=True))
+    return states, parents, actions, children, finished
+
+
+def _expand(dag: DAG, states: States) -> tuple[Indices, Indices, States, NDArray[np.bool_]]:
+    """All legal actions of all rows: row, action, next state, and whether it was the stop."""
+    parts = []
+    for part in batches(len(states)):
+        rows, acts = np.nonzero(dag.action_mask(states[part]))
+        nexts, _ = dag.step(states[part][rows], acts)
+        parts.append((rows + part.start, acts, nexts))
+    rows, acts, nexts = (np.concatenate(column) for column in zip(*parts, strict=True))
+    stopped = (
+        np.zeros(len(acts), dtype=bool) if dag.stop_action is None else acts == dag.stop_action
+    )
+    return rows, acts, nexts, stopped
+
+
+def _longest_walks(n: int, parents: Indices, children: Indices) -> Indices:
+    """The length of the longest walk from s0 to each state.
+
+    Sources are taken off round by round; the round in which a state becomes one is that length.
+    """
+    depth = np.zeros(n, dtype=np.int64)
+    missing = np.bincount(children, minlength=n)  # edges into each state not yet followed
+    by_parent = np.argsort(parents, kind="stable")
+    bounds = np.searchsorted(parents[by_parent], np.arange(n + 1))
+    ready, done, length = np.flatnonzero(missing == 0), 0, 0
+    while len(ready):
+        depth[ready] = length
+        done, length = done + len(ready), length + 1
+        sizes = bounds[ready + 1] - bounds[ready]
+        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        targets = children[by_parent[np.repeat(bounds[ready], sizes) + within]]
+        missing -= np.bincount(targets, minlength=n)
+        ready = np.unique(targets)
+        ready = ready[missing[ready] == 0]
+    if done < n:
+        raise ValueError(f"the graph has a cycle: {n - done} of {n} states lie on or behind one")
+    return depth
+
+
+class _Key:
+    """Turns rows into one comparable scalar each, so that sets of states are sorted arrays."""
+
+    def __init__(self, dag: DAG):
+        space = dag.state_space
+        self.weights: NDArray[np.int64] | None = None
+        if isinstance(space, spaces.MultiDiscrete):
+            nvec = [int(size) for size in space.nvec]
+            weights = [1]
+            for size in nvec[:0:-1]:
+                weights.append(weights[-1] * size)
+            if weights[-1] * nvec[0] < 2**63:
+                self.weights = np.array(weights[::-1], dtype=np.int64)
+
+    def __call__(self, states: States) -> NDArray[np.generic]:
+        if self.weights is not None:
+            return states.astype(np.int64) @ self.weights
+        rows = np.ascontiguousarray(states)
+        return rows.view([("", rows.dtype)] * rows.shape[1]).reshape(-1)

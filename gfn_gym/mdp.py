@@ -1,0 +1,171 @@
+"""Theorem 1 of arXiv:2310.12934: a GFlowNet's DAG as an entropy-regularised decision process.
+
+A construction edge earns log P_B(edge); ending by the stop action earns log R(x); ending by the
+last construction step earns both. γ = 1, and nothing is ever truncated. At entropy coefficient 1
+the optimal policy is the GFlowNet's forward policy, Q* = log F(edge) and V*(s0) = log Z.
+
+P_B is a distribution over the *edges* into a state, so it sums to one over all (s, a) that lead
+there, parallel actions included; only then does P(x) ∝ R(x) hold exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gfn_gym.dag import DAG, Actions, Floats, Mask, States, check_log_reward
+
+BackwardPolicy = Callable[[States], Floats]
+"""States (n, d) → log-probabilities of the backward actions, (n, n_backward_actions)."""
+
+
+@dataclass(slots=True)
+class Transition:
+    """What n edges lead to. ``rewards`` is ``log_backward + log_reward``.
+
+    Attributes:
+        next_states: (n, d).
+        done: bool (n,), this action ended the construction.
+        log_backward: float64 (n,), log P_B of construction edges, 0 for the stop action.
+        log_reward: float64 (n,), log R(x) where done, else 0.
+    """
+
+    next_states: States
+    done: Mask
+    log_backward: Floats
+    log_reward: Floats
+
+    @property
+    def rewards(self) -> Floats:
+        """The reward of Theorem 1, float64 (n,)."""
+        return self.log_backward + self.log_reward
+
+
+class MDP:
+    """The decision process of a DAG under a fixed backward policy.
+
+    Args:
+        dag: the graph and its reward.
+        backward_policy: log-probabilities of backward actions; None is uniform over the legal
+            ones, as in the paper.
+    """
+
+    def __init__(self, dag: DAG, backward_policy: BackwardPolicy | None = None):
+        self.dag = dag
+        self.backward_policy = backward_policy
+        # One action per child is the common case; then an edge is one backward action, and
+        # neither groups nor parallel edges need be looked at.
+        self._simple = (
+            type(dag).n_parallel is DAG.n_parallel
+            and type(dag).backward_group is DAG.backward_group
+        )
+
+    def step(self, states: States, actions: Actions) -> Transition:
+        """Take legal actions (n,) from states (n, d)."""
+        next_states, done = self.dag.step(states, actions)
+        log_reward = np.zeros(len(states))
+        if done.any():
+            log_reward[done] = log_reward_of(self.dag, next_states[done])
+        log_backward = self.log_backward(states, actions, next_states)
+        return Transition(next_states, done, log_backward, log_reward)
+
+    def log_backward(
+        self, states: States, actions: Actions, next_states: States | None = None
+    ) -> Floats:
+        """Return log P_B of edges (state, action), float64 (n,); 0 for the stop action.
+
+        log P_B(edge) = logsumexp of log p_B over the backward actions of the next state that
+        lead to this state − log(number of actions that lead from this state to the next).
+        """
+        stop = self.dag.stop_action
+        if stop is None:
+            return self._log_backward_of_steps(states, actions, next_states)
+        moves = actions != stop
+        if moves.all():
+            return self._log_backward_of_steps(states, actions, next_states)
+        if self._simple and self.backward_policy is None and next_states is not None:
+            # Counting parents needs no action, so the stops can be blanked afterwards.
+            return np.where(moves, self._log_uniform(next_states), 0.0)
+        result = np.zeros(len(states))
+        if moves.any():
+            kept = None if next_states is None else next_states[moves]
+            result[moves] = self._log_backward_of_steps(states[moves], actions[moves], kept)
+        return result
+
+    def _log_backward_of_steps(
+        self, states: States, actions: Actions, next_states: States | None
+    ) -> Floats:
+        if next_states is None:
+            next_states, _ = self.dag.step(states, actions)
+        if self._simple and self.backward_policy is None:
+            return self._log_uniform(next_states)
+        log_p = self.backward_log_probs(next_states)
+        group = self.dag.backward_group(states, actions)
+        log_parallel = np.log(self.dag.n_parallel(states, actions))
+        return np.logaddexp.reduce(np.where(group, log_p, -np.inf), axis=1) - log_parallel
+
+    def backward_log_probs(self, states: States) -> Floats:
+        """Return log p_B over the backward actions, float64 (n, n_backward_actions).
+
+        Illegal ones are −inf; s0, which has no parent, gets a row of −inf.
+        """
+        mask = self.dag.backward_mask(states)
+        if self.backward_policy is not None:
+            return np.where(mask, self.backward_policy(states), -np.inf)
+        return np.where(mask, self._log_uniform(states)[:, None], -np.inf)
+
+    def _log_uniform(self, states: States) -> Floats:
+        count = self.dag.backward_mask(states).sum(axis=1)
+        return -np.log(np.maximum(count, 1))
+
+
+def log_reward_of(dag: DAG, states: States) -> Floats:
+    """Return ``dag.log_reward(states)``, float64 (n,), checked to be finite and of that shape."""
+    return check_log_reward(dag.log_reward(states), states, f"log_reward of {dag!r}")
+
+
+def check_legal(dag: DAG, states: States, actions: Actions, mask: Mask | None = None) -> None:
+    """Raise a ValueError that names the first illegal action, its state and the legal ones."""
+    legal = legal_actions(dag.action_mask(states) if mask is None else mask, actions)
+    if not legal.all():
+        row = int(np.flatnonzero(~legal)[0])
+        choices = np.flatnonzero(dag.action_mask(states[row : row + 1])[0])
+        shown = choices.tolist() if len(choices) <= 20 else f"{choices[:20].tolist()} and more"
+        raise ValueError(
+            f"action {actions[row]} is illegal in state {states[row].tolist()} of {dag!r}; "
+            f"legal are {shown}"
+        )
+
+
+def legal_actions(mask: Mask, actions: Actions) -> Mask:
+    """Return bool (n,): the mask (n, n_actions) allows the action (n,)."""
+    inside = (actions >= 0) & (actions < mask.shape[1])
+    chosen = np.where(inside, actions, 0)
+    return np.asarray(inside & mask[np.arange(len(mask)), chosen])
+
+
+def sample_actions(mask: Mask, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Draw uniformly among the legal actions of each row of a mask; int64 (n,).
+
+    Raises:
+        ValueError: a row has no legal action.
+    """
+    count = mask.sum(axis=1)
+    if not count.all():
+        raise ValueError(f"row {int(np.argmin(count))} of the mask has no legal action")
+    legal = np.flatnonzero(np.ascontiguousarray(mask))  # all legal (row, action), row by row
+    rank = (generator.random(len(mask)) * count).astype(np.int64)
+    return legal[np.cumsum(count) - count + rank] - np.arange(0, mask.size, mask.shape[1])
+
+
+def sample_from(log_probs: NDArray[Any], generator: np.random.Generator) -> NDArray[np.int64]:
+    """Draw an action a row from log-probabilities (n, n_actions), −inf where illegal; (n,).
+
+    By the Gumbel-max trick: exact, and an action of −inf is never drawn.
+    """
+    noise = -np.log(generator.standard_exponential(log_probs.shape))
+    return np.argmax(log_probs + noise, axis=1)
