@@ -1,1 +1,17 @@
 """Stable-Baselines3 algorithms for GFN Gym; imported as ``gfn_gym.agents``."""
+
+from .common.adapters import as_policy
+from .common.callbacks import EvaluationCallback
+from .common.checkpoint import TrainingCheckpoint
+from .common.vec_env import GFNVecEnv
+from .munchausen_dqn import MunchausenDQN
+from .soft_dqn import SoftDQN
+
+__all__ = [
+    "EvaluationCallback",
+    "GFNVecEnv",
+    "MunchausenDQN",
+    "SoftDQN",
+    "TrainingCheckpoint",
+    "as_policy",
+]

@@ -1,0 +1,94 @@
+"""Trained models as the policies that :mod:`gfn_gym.evaluation` takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from gfn_gym.dag import DAG, Floats, States
+from gfn_gym.evaluation import Policy
+from gfn_gym.observation import Observer
+
+from .policies import SoftQPolicy
+from .vec_env import as_vec_env
+
+
+@dataclass(frozen=True)
+class SoftQEvaluation:
+    """One of our policies: log-probabilities, and V as the log-flow."""
+
+    policy: SoftQPolicy
+
+    def __call__(self, states: States) -> Floats:
+        return self.policy.log_probs(states)
+
+    def log_flow(self, states: States) -> Floats:
+        """V(s) = log F(s), (n,)."""
+        return self.policy.log_flow(states)
+
+
+@dataclass(frozen=True)
+class ActorEvaluation:
+    """An SB3 actor-critic policy (PPO, A2C, sb3-contrib's MaskablePPO) on a GFN environment.
+
+    The action mask is applied to whatever the actor says, so one trained without masks is
+    evaluated as it would act under them.
+    """
+
+    policy: Any
+    observer: Observer
+
+    def __call__(self, states: States) -> Floats:
+        observation = self.observer.observe(states)
+        self.policy.set_training_mode(False)
+        with th.no_grad():
+            tensor, _ = self.policy.obs_to_tensor(observation)
+            logits = self.policy.get_distribution(tensor).distribution.logits
+        mask = self.observer.dag.action_mask(states)
+        masked = np.where(mask, logits.double().cpu().numpy(), -np.inf)
+        return masked - np.logaddexp.reduce(masked, axis=1, keepdims=True)
+
+
+def as_policy(model: BaseAlgorithm, dag: DAG | None = None) -> Policy:
+    """Turn a trained SB3 model into a function from states to log-probabilities.
+
+    Args:
+        model: one of our agents, or an actor-critic such as sb3-contrib's MaskablePPO that was
+            trained on a GFN environment.
+        dag: whose states; by default that of the model or of its environment.
+
+    Raises:
+        TypeError: the model's policy is of a kind that has no action probabilities.
+    """
+    if isinstance(model.policy, SoftQPolicy):
+        return SoftQEvaluation(model.policy)
+    if not hasattr(model.policy, "get_distribution"):
+        raise TypeError(
+            f"{type(model).__name__} has no action probabilities to evaluate: write a function "
+            "from states (n, d) to log-probabilities (n, n_actions) for it"
+        )
+    dag = dag_of(model) if dag is None else dag
+    name = "onehot" if dag.observation_space == model.observation_space else "state"
+    if Observer(dag, name).space != model.observation_space:
+        raise ValueError(
+            f"the model observes {model.observation_space}, which is neither the one-hot "
+            f"observation nor the state of {dag!r}"
+        )
+    return ActorEvaluation(model.policy, Observer(dag, name))
+
+
+def dag_of(model: BaseAlgorithm) -> DAG:
+    """The DAG that a model was trained on.
+
+    Raises:
+        ValueError: the model has no environment.
+    """
+    if hasattr(model, "mdp"):
+        return model.mdp.dag
+    if model.env is None:
+        raise ValueError("the model has no environment: call model.set_env, or pass dag=")
+    return as_vec_env(model.env, 1).dag

@@ -1,0 +1,230 @@
+"""Replay of transitions: compact states, masks derived when sampled, priorities if wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from numpy.typing import DTypeLike, NDArray
+from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
+
+from gfn_gym.dag import DAG, Actions, Floats, States
+from gfn_gym.mdp import Transition
+
+from .sum_tree import SumTree
+
+
+@dataclass(slots=True)
+class TransitionBatch:
+    """n transitions as tensors; masks are True where legal.
+
+    Attributes:
+        states, next_states: int64 (n, d).
+        masks, next_masks: bool (n, n_actions).
+        actions: int64 (n,).
+        log_backward, log_reward: float32 (n,), the two parts of the reward, kept apart.
+        dones: bool (n,).
+        weights: float32 (n,), importance weights, largest 1; all 1 without them.
+        indices: int64 array (n,), where the transitions lie in the buffer; empty if nowhere.
+    """
+
+    states: th.Tensor
+    masks: th.Tensor
+    actions: th.Tensor
+    log_backward: th.Tensor
+    log_reward: th.Tensor
+    next_states: th.Tensor
+    next_masks: th.Tensor
+    dones: th.Tensor
+    weights: th.Tensor
+    indices: NDArray[np.int64]
+
+    @property
+    def rewards(self) -> th.Tensor:
+        """The reward of Theorem 1, float32 (n,)."""
+        return self.log_backward + self.log_reward
+
+
+class TransitionBuffer(ReplayBuffer):
+    """A ring of transitions, drawn uniformly or in proportion to priorities.
+
+    Prioritised replay as in arXiv:1511.05952, proportional variant: transition i is drawn with
+    probability p_i^α / Σ p^α, from strata of equal mass; importance weights are
+    (N·P(i))^−β / max. Its memory does not grow with the number of actions.
+
+    Args:
+        dag: whose states are stored, in the smallest integer type that holds them.
+        buffer_size: number of transitions, rounded down to a multiple of ``n_envs``.
+        n_envs: how many transitions are added at a time.
+        device: where batches go.
+        alpha: exponent of the priorities; 0 is uniform replay.
+        generator: draws the samples.
+    """
+
+    def __init__(
+        self,
+        dag: DAG,
+        buffer_size: int,
+        n_envs: int,
+        device: th.device | str,
+        alpha: float,
+        generator: np.random.Generator,
+    ):
+        if buffer_size < n_envs:
+            raise ValueError(f"buffer_size={buffer_size} must be at least n_envs={n_envs}")
+        # ReplayBuffer would allocate observations and masks; only its interface is wanted.
+        BaseBuffer.__init__(
+            self,
+            buffer_size // n_envs,
+            dag.state_space,
+            spaces.Discrete(dag.n_actions),
+            device=device,
+            n_envs=n_envs,
+        )
+        self.handle_timeout_termination = False
+        self.optimize_memory_usage = False
+        self.dag, self.alpha, self.generator = dag, alpha, generator
+        capacity = self.buffer_size * n_envs
+        dimension = dag.initial_states(1).shape[1]
+        dtype = _compact_dtype(dag.state_space)
+        self._arrays: dict[str, NDArray[Any]] = {
+            "states": np.zeros((capacity, dimension), dtype),
+            "next_states": np.zeros((capacity, dimension), dtype),
+            "actions": np.zeros(capacity, np.int32),
+            "log_backward": np.zeros(capacity, np.float32),
+            "log_reward": np.zeros(capacity, np.float32),
+            "dones": np.zeros(capacity, bool),
+        }
+        self.tree = SumTree(capacity) if alpha > 0 else None
+        self.max_priority = 1.0
+
+    def size(self) -> int:
+        """Number of stored transitions."""
+        return (self.buffer_size if self.full else self.pos) * self.n_envs
+
+    def add(  # type: ignore[override]
+        self,
+        states: States,
+        actions: Actions,
+        transition: Transition,
+        priorities: Floats | None = None,
+    ) -> None:
+        """Store one transition of each environment, over the oldest.
+
+        Args:
+            states: (n_envs, d).
+            actions: (n_envs,).
+            transition: what they led to, before any reset.
+            priorities: (n_envs,), not yet raised to α; None: the largest so far.
+        """
+        rows = slice(self.pos * self.n_envs, (self.pos + 1) * self.n_envs)
+        arrays = self._arrays
+        arrays["states"][rows] = states
+        arrays["next_states"][rows] = transition.next_states
+        arrays["actions"][rows] = actions
+        arrays["log_backward"][rows] = transition.log_backward
+        arrays["log_reward"][rows] = transition.log_reward
+        arrays["dones"][rows] = transition.done
+        if self.tree is not None:
+            if priorities is None:
+                priorities = np.full(self.n_envs, self.max_priority)
+            self.update_priorities(np.arange(rows.start, rows.stop), priorities)
+        self.pos += 1
+        if self.pos == self.buffer_size:
+            self.full, self.pos = True, 0
+
+    def update_priorities(self, indices: NDArray[np.int64], priorities: Floats) -> None:
+        """Set the priorities (k,) of stored transitions (k,); no effect on uniform replay."""
+        if self.tree is not None:
+            priorities = priorities + 1e-6  # so that nothing is forgotten for ever
+            self.max_priority = max(self.max_priority, float(priorities.max()))
+            self.tree.set(indices, priorities**self.alpha)
+
+    def sample(self, batch_size: int, env: Any = None, beta: float = 0.0) -> TransitionBatch:  # type: ignore[override]
+        """Draw ``batch_size`` transitions, with importance weights of exponent ``beta``.
+
+        Raises:
+            ValueError: the buffer is empty.
+        """
+        if self.size() == 0:
+            raise ValueError("the replay buffer is empty: collect transitions before sampling")
+        weights = np.ones(batch_size, dtype=np.float32)
+        if self.tree is None:
+            indices = self.generator.integers(self.size(), size=batch_size)
+        else:
+            strata = np.arange(batch_size) + self.generator.random(batch_size)
+            indices = self.tree.find(strata * (self.tree.total / batch_size))
+            if beta > 0:
+                inverse = self.tree.leaves[indices] ** -beta
+                weights = (inverse / inverse.max()).astype(np.float32)
+        arrays = {name: array[indices] for name, array in self._arrays.items()}
+        return self._batch(arrays, weights, indices)
+
+    def batch_of(self, states: States, actions: Actions, transition: Transition) -> TransitionBatch:
+        """Make a batch of transitions that are not stored."""
+        arrays = {
+            "states": states,
+            "next_states": transition.next_states,
+            "actions": actions,
+            "log_backward": transition.log_backward.astype(np.float32),
+            "log_reward": transition.log_reward.astype(np.float32),
+            "dones": transition.done,
+        }
+        weights = np.ones(len(actions), dtype=np.float32)
+        return self._batch(arrays, weights, np.zeros(0, dtype=np.int64))
+
+    def _batch(
+        self,
+        arrays: dict[str, NDArray[Any]],
+        weights: NDArray[np.float32],
+        indices: NDArray[np.int64],
+    ) -> TransitionBatch:
+        dtype = self.dag.state_space.dtype
+        states = arrays["states"].astype(dtype)
+        next_states = arrays["next_states"].astype(dtype)
+        return TransitionBatch(
+            states=self._tensor(states.astype(np.int64)),
+            masks=self._tensor(self.dag.action_mask(states)),
+            actions=self._tensor(arrays["actions"].astype(np.int64)),
+            log_backward=self._tensor(arrays["log_backward"]),
+            log_reward=self._tensor(arrays["log_reward"]),
+            next_states=self._tensor(next_states.astype(np.int64)),
+            next_masks=self._tensor(self.dag.action_mask(next_states)),
+            dones=self._tensor(arrays["dones"]),
+            weights=self._tensor(weights),
+            indices=indices,
+        )
+
+    def _tensor(self, array: NDArray[Any]) -> th.Tensor:
+        return th.from_numpy(array).to(self.device)
+
+    # ---- checkpoints --------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint holds: the filled part, the priorities and the position."""
+        size = self.size()
+        return {
+            "arrays": {name: array[:size] for name, array in self._arrays.items()},
+            "weights": None if self.tree is None else self.tree.leaves[:size],
+            "max_priority": self.max_priority,
+            "pos": self.pos,
+            "full": self.full,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` gave."""
+        for name, array in state["arrays"].items():
+            self._arrays[name][: len(array)] = array
+        if self.tree is not None and len(state["weights"]):
+            self.tree.set(np.arange(len(state["weights"])), state["weights"])
+        self.max_priority = state["max_priority"]
+        self.pos, self.full = state["pos"], state["full"]
+
+
+def _compact_dtype(space: spaces.Space[Any]) -> DTypeLike:
+    if isinstance(space, spaces.MultiDiscrete):
+        return np.min_scalar_type(int(space.nvec.max()) - 1)
+    return space.dtype

@@ -1,0 +1,125 @@
+"""Evaluation while training: exact where the DAG can be enumerated."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+
+from gfn_gym.evaluation import Policy, evaluate_exact
+from gfn_gym.graph import enumerate_graph
+
+from .adapters import as_policy, dag_of
+from .frequency import Frequency
+
+Metrics = Callable[[Policy], dict[str, float]]
+
+
+class EvaluationCallback(BaseCallback):
+    """Evaluates the policy every so often, logs ``eval/…`` and keeps the best model.
+
+    Logged by default, exactly, by :func:`gfn_gym.evaluation.evaluate_exact`:
+    ``eval/total_variation``, ``eval/kl``, ``eval/reverse_kl``, ``eval/jensen_shannon``,
+    ``eval/log_z`` and ``eval/log_z_error``. Works with any algorithm that :func:`as_policy` knows.
+    It runs between rollouts and draws no random number, so it changes nothing in the training.
+
+    Args:
+        eval_freq: (number, "episode") trajectories, or a number of environment steps.
+        metrics: a function from policy to numbers by name; None: the exact ones above.
+        best_model_save_path: a folder for ``best_model.zip``; None: don't keep it.
+        monitor: the metric of which the least is best.
+        max_states: refuse to enumerate DAGs with more states.
+
+    Attributes:
+        history: one dict an evaluation: timesteps, trajectories, cpu_seconds of training (this
+            process's, evaluation left out), and the metrics.
+        best: the least value of ``monitor`` so far.
+    """
+
+    def __init__(
+        self,
+        eval_freq: int | tuple[int, str],
+        metrics: Metrics | None = None,
+        best_model_save_path: str | os.PathLike[str] | None = None,
+        monitor: str = "total_variation",
+        max_states: int = 1_000_000,
+        verbose: int = 0,
+    ):
+        super().__init__(verbose)
+        self.frequency = Frequency(eval_freq, "eval_freq")
+        self.metrics = metrics
+        self.monitor = monitor
+        self.max_states = max_states
+        self.save_path = None if best_model_save_path is None else Path(best_model_save_path)
+        self.history: list[dict[str, float]] = []
+        self.best = float("inf")
+        self._cpu = 0.0  # seconds of training up to the clock's last start
+        self._clock = 0.0
+
+    def _init_callback(self) -> None:
+        self.frequency.count(self.model)  # a unit that the algorithm cannot count shows here
+        if self.save_path is not None:
+            self.save_path.mkdir(parents=True, exist_ok=True)
+        if self.metrics is None:
+            self.metrics = exact_metrics(self.model, self.max_states)
+
+    def _on_training_start(self) -> None:
+        self._clock = time.process_time()
+        if not self.history:
+            self._evaluate()
+
+    def _on_rollout_start(self) -> None:
+        if self.frequency.due(self.model):
+            self._evaluate()
+
+    def _on_training_end(self) -> None:
+        if self.history[-1]["timesteps"] != self.model.num_timesteps:
+            self._evaluate()
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _evaluate(self) -> None:
+        assert self.metrics is not None
+        self._cpu += time.process_time() - self._clock
+        values = self.metrics(as_policy(self.model))
+        if self.monitor not in values:
+            raise ValueError(f"monitor={self.monitor!r} is not among {sorted(values)}")
+        counts = {
+            "timesteps": self.model.num_timesteps,
+            "trajectories": self.model._episode_num,
+            "cpu_seconds": round(self._cpu, 3),
+        }
+        self.history.append({**counts, **values})
+        for name, value in values.items():
+            self.logger.record(f"eval/{name}", value)
+        self.logger.dump(self.model.num_timesteps)
+        if values[self.monitor] < self.best:
+            self.best = values[self.monitor]
+            if self.save_path is not None:
+                self.model.save(self.save_path / "best_model.zip")
+        self._clock = time.process_time()
+
+    def state_dict(self) -> dict[str, Any]:
+        cpu = self._cpu + time.process_time() - self._clock
+        return {
+            "history": self.history,
+            "best": self.best,
+            "cpu": cpu,
+            "frequency": self.frequency.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.history, self.best, self._cpu = state["history"], state["best"], state["cpu"]
+        self.frequency.load_state_dict(state["frequency"])
+
+
+def exact_metrics(model: BaseAlgorithm, max_states: int = 1_000_000) -> Metrics:
+    """Enumerate the model's DAG once, and return the exact metrics as a function of a policy."""
+    graph = enumerate_graph(dag_of(model), max_states)
+    return lambda policy: evaluate_exact(graph, policy)

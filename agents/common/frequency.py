@@ -1,0 +1,48 @@
+"""How often something is done, in environment steps or in trajectories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+
+class Frequency:
+    """Says when another ``n`` steps or trajectories have passed.
+
+    Args:
+        value: n environment steps (``num_timesteps``), or (n, "step"), or (n, "episode").
+        name: of the argument, for messages.
+    """
+
+    def __init__(self, value: int | tuple[int, str], name: str):
+        amount, unit = value if isinstance(value, (tuple, list)) else (value, "step")
+        if unit not in ("step", "episode") or not isinstance(amount, int) or amount < 1:
+            raise ValueError(f"{name}={value!r} must be a number of steps or (number, 'episode')")
+        self.amount, self.unit, self.name = amount, unit, name
+        self.next = amount
+
+    def count(self, model: BaseAlgorithm) -> int:
+        """How many steps or trajectories the model has made."""
+        if self.unit == "step":
+            return model.num_timesteps
+        if isinstance(model, OnPolicyAlgorithm):
+            raise ValueError(
+                f"{type(model).__name__} does not count episodes: give {self.name} in steps"
+            )
+        return model._episode_num
+
+    def due(self, model: BaseAlgorithm) -> bool:
+        """Whether the next multiple has been reached since the last time it was due."""
+        count = self.count(model)
+        if count < self.next:
+            return False
+        self.next = (count // self.amount + 1) * self.amount
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"next": self.next}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.next = state["next"]

@@ -1,0 +1,81 @@
+"""Networks over states: (n, d) integers in, one masked value per action out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from torch import nn
+from torch.nn import functional as F
+
+from gfn_gym.dag import DAG
+
+from . import targets
+
+
+class OneHotLinear(nn.Module):
+    """A linear layer on the one-hot state, computed as the sum of one weight row a coordinate.
+
+    The same function and the same initialisation as ``nn.Linear`` on the one-hot observation, at
+    a fraction of its cost.
+    """
+
+    def __init__(self, nvec: Sequence[int], width: int):
+        super().__init__()
+        rows = int(sum(nvec))
+        starts = np.concatenate(([0], np.cumsum(nvec)[:-1]))
+        self.register_buffer("starts", th.as_tensor(starts, dtype=th.int64), persistent=False)
+        bound = rows**-0.5
+        self.weight = nn.Parameter(th.empty(rows, width).uniform_(-bound, bound))
+        self.bias = nn.Parameter(th.empty(width).uniform_(-bound, bound))
+
+    def forward(self, states: th.Tensor) -> th.Tensor:
+        rows = states + self.starts
+        return F.embedding_bag(rows, self.weight, mode="sum") + self.bias
+
+
+class MlpQNetwork(nn.Module):
+    """An MLP from states to masked action values.
+
+    Args:
+        dag: whose states; its state_space must be a MultiDiscrete.
+        net_arch: widths of the hidden layers.
+        activation_fn: between the layers.
+        dueling: one more output, the value, joined as :func:`targets.dueling` says.
+        temperature: λ, used by the dueling head.
+    """
+
+    def __init__(
+        self,
+        dag: DAG,
+        net_arch: Sequence[int],
+        activation_fn: type[nn.Module] = nn.ReLU,
+        dueling: bool = False,
+        temperature: float = 1.0,
+    ):
+        super().__init__()
+        if not isinstance(dag.state_space, spaces.MultiDiscrete):
+            raise TypeError(
+                f"MlpPolicy reads MultiDiscrete states, but {dag!r} has {dag.state_space}: choose "
+                "a policy made for it"
+            )
+        if not net_arch or min(net_arch) < 1:
+            raise ValueError(f"net_arch={net_arch!r} must list the hidden widths, e.g. [256, 256]")
+        self.dueling, self.temperature = dueling, temperature
+        layers: list[nn.Module] = [OneHotLinear(dag.state_space.nvec.tolist(), net_arch[0])]
+        for below, above in itertools.pairwise(net_arch):
+            layers += [activation_fn(), nn.Linear(below, above)]
+        layers += [activation_fn(), nn.Linear(net_arch[-1], dag.n_actions + dueling)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, states: th.Tensor, mask: th.Tensor) -> th.Tensor:
+        """Q(s,·), float32 (n, n_actions): states int64 (n, d), mask bool (n, n_actions)."""
+        output = cast(th.Tensor, self.layers(states))
+        if not self.dueling:
+            return output.masked_fill(~mask, -th.inf)
+        advantage = output[:, 1:].masked_fill(~mask, -th.inf)
+        return targets.dueling(output[:, 0], advantage, self.temperature)

@@ -1,0 +1,150 @@
+"""Policies that act by softmax(Q/λ) over the legal actions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch as th
+from numpy.typing import NDArray
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import Schedule
+from torch import nn
+
+from gfn_gym.dag import DAG, Actions, Floats, Mask, States
+from gfn_gym.mdp import sample_from
+from gfn_gym.observation import Observer
+
+from . import targets
+from .networks import MlpQNetwork
+
+
+class SoftQPolicy(BasePolicy):
+    """An action-value network, its slowly moving copy, and the policy softmax(Q/λ).
+
+    A subclass gives the network (:meth:`make_q_net`). Masks are derived from states, so no call
+    needs one: an illegal action has probability zero.
+
+    Args:
+        observation_space, action_space: the environment's.
+        lr_schedule: the learning rate as a function of the progress that remains.
+        dag: the DAG, which is saved with the policy.
+        observation: the form of the observations, see :class:`gfn_gym.observation.Observer`.
+        dueling: see :func:`targets.dueling`.
+        temperature: λ.
+        optimizer_class, optimizer_kwargs: torch's; Adam with the fused kernel by default.
+    """
+
+    def __init__(
+        self,
+        observation_space: Any,
+        action_space: Any,
+        lr_schedule: Schedule,
+        *,
+        dag: DAG,
+        observation: str = "onehot",
+        dueling: bool = False,
+        temperature: float = 1.0,
+        optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+        **network_kwargs: Any,
+    ):
+        if optimizer_kwargs is None:
+            optimizer_kwargs = {"fused": True} if optimizer_class is th.optim.Adam else {}
+        super().__init__(
+            observation_space,
+            action_space,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+        )
+        self.dag = dag
+        self.observer = Observer(dag, observation)
+        self.dueling, self.temperature = dueling, temperature
+        self.network_kwargs = network_kwargs
+        self.generator = np.random.default_rng()
+        self.q_net = self.make_q_net(**network_kwargs)
+        self.q_net_target = self.make_q_net(**network_kwargs)
+        self.q_net_target.load_state_dict(self.q_net.state_dict())
+        self.q_net_target.requires_grad_(False)
+        self.q_net_target.train(False)
+        self.optimizer = optimizer_class(
+            self.q_net.parameters(),
+            lr=lr_schedule(1),  # type: ignore[call-arg]
+            **optimizer_kwargs,
+        )
+
+    def make_q_net(self, **network_kwargs: Any) -> nn.Module:
+        """Return a new network: states int64 (n, d), mask bool (n, n_actions) → Q (n, n_actions)."""
+        raise NotImplementedError(f"{type(self).__name__} must define make_q_net")
+
+    # ---- acting -------------------------------------------------------------------------------
+
+    def q_values(self, states: States, mask: Mask | None = None) -> th.Tensor:
+        """Q(s,·) of the online network, float32 (n, n_actions), −inf where illegal."""
+        if mask is None:
+            mask = self.dag.action_mask(states)
+        return cast(th.Tensor, self.q_net(self.to_tensor(states), self.to_tensor(mask)))
+
+    def act(self, q: NDArray[np.float32], deterministic: bool = False) -> Actions:
+        """Choose an action a row of Q (n, n_actions): drawn from softmax(Q/λ), or its mode."""
+        if deterministic:
+            return np.argmax(q, axis=1)
+        return sample_from(q / self.temperature, self.generator)
+
+    def _predict(self, observation: Any, deterministic: bool = False) -> th.Tensor:
+        states = self.observer.states_of(observation.cpu().numpy())
+        actions = self.act(self.q_values(states).cpu().numpy(), deterministic)
+        return th.as_tensor(actions, device=self.device)
+
+    # ---- evaluation ---------------------------------------------------------------------------
+
+    def log_probs(self, states: States) -> Floats:
+        """log π(·|s), float64 (n, n_actions): the policy as :mod:`gfn_gym.evaluation` takes it."""
+        self.set_training_mode(False)
+        with th.no_grad():
+            q = self.q_values(states).double()
+            return targets.log_policy(q, self.temperature).cpu().numpy()
+
+    def log_flow(self, states: States) -> Floats:
+        """V(s), the learnt log F(s), float64 (n,); V(s0) is the learnt log Z."""
+        self.set_training_mode(False)
+        with th.no_grad():
+            return targets.soft_value(self.q_values(states).double(), self.temperature).cpu().numpy()
+
+    # ---- housekeeping -------------------------------------------------------------------------
+
+    def to_tensor(self, array: NDArray[Any]) -> th.Tensor:
+        """An array as a tensor on the policy's device; integers become int64, to index with."""
+        if np.issubdtype(array.dtype, np.integer):
+            array = array.astype(np.int64)
+        return th.from_numpy(array).to(self.device)
+
+    def set_training_mode(self, mode: bool) -> None:
+        self.q_net.train(mode)  # the target network always evaluates
+        self.training = mode
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "lr_schedule": self._dummy_schedule,  # a saved policy only acts
+            "dag": self.dag,
+            "observation": self.observer.name,
+            "dueling": self.dueling,
+            "temperature": self.temperature,
+            "optimizer_class": self.optimizer_class,
+            "optimizer_kwargs": self.optimizer_kwargs,
+            **self.network_kwargs,
+        }
+
+
+class MlpPolicy(SoftQPolicy):
+    """An MLP over the one-hot state; ``policy_kwargs`` takes ``net_arch`` and ``activation_fn``."""
+
+    def make_q_net(
+        self,
+        net_arch: Sequence[int] = (256, 256),
+        activation_fn: type[nn.Module] = nn.ReLU,
+    ) -> nn.Module:
+        return MlpQNetwork(self.dag, net_arch, activation_fn, self.dueling, self.temperature)

@@ -1,0 +1,42 @@
+"""A progress bar that counts trajectories."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from stable_baselines3.common.callbacks import BaseCallback
+
+
+class TrajectoryProgressBar(BaseCallback):
+    """SB3's progress bar, for training that is measured in trajectories.
+
+    Args:
+        total: the number of trajectories at which training ends.
+    """
+
+    def __init__(self, total: int):
+        super().__init__()
+        try:
+            from tqdm import TqdmExperimentalWarning
+            from tqdm.rich import tqdm
+        except ImportError as error:
+            raise ImportError(
+                "progress_bar=True needs tqdm and rich: pip install gfn-gym[examples]"
+            ) from error
+        warnings.filterwarnings("ignore", category=TqdmExperimentalWarning)
+        self.total = total
+        self._tqdm: Any = tqdm
+        self._bar: Any = None
+
+    def _on_training_start(self) -> None:
+        done = self.model._episode_num
+        self._bar = self._tqdm(total=self.total, initial=done, unit=" trajectories")
+
+    def _on_step(self) -> bool:
+        self._bar.update(self.model._episode_num - self._bar.n)
+        return True
+
+    def _on_training_end(self) -> None:
+        self._bar.refresh()
+        self._bar.close()

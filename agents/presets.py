@@ -1,0 +1,107 @@
+"""Settings by domain, name and algorithm: data, and the few lines that look it up.
+
+``SoftDQN("MlpPolicy", env, preset="paper")`` takes what stands here for the environment's DAG;
+explicit arguments win; what is not named keeps the constructor's default.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+from stable_baselines3.common.utils import LinearSchedule
+
+from .common.vec_env import as_vec_env
+
+# arXiv:2310.12934, its public code at commit 4347320.
+PAPER_HYPERGRID = {
+    "n_envs": 16,
+    "learning_rate": 1e-3,
+    "buffer_size": 100_000,
+    "learning_starts": (256, "episode"),
+    "batch_size": 256,
+    "train_freq": (16, "episode"),
+    "gradient_steps": 1,
+    "tau": 0.25,
+    "huber": True,
+    "replay_alpha": 0.5,
+    "new_priority": "td_error",
+}
+
+# What won on 20^4; see benchmarks/README.md for the figures. The learning rate decays over
+# whatever total learn() is given.
+FAST_HYPERGRID = {
+    "n_envs": 256,
+    "learning_rate": LinearSchedule(8e-3, 1.6e-4, 1.0),
+    "buffer_size": 100_000,
+    "learning_starts": 2_048,
+    "batch_size": 512,
+    "train_freq": (1, "step"),
+    "gradient_steps": 1,
+    "tau": 0.25,
+    "dueling": True,
+    "huber": True,
+    "leaf_weight": 5.0,
+    "replay_alpha": 0.5,
+    "new_priority": "max",
+    "policy_kwargs": {"optimizer_kwargs": {"betas": (0.9, 0.95), "fused": True}},
+}
+
+PRESETS: dict[str, dict[str, dict[str, dict[str, Any]]]] = {
+    "Hypergrid": {
+        "paper": {
+            "SoftDQN": PAPER_HYPERGRID,
+            "MunchausenDQN": {
+                **PAPER_HYPERGRID,
+                "munchausen_alpha": 0.15,
+                "munchausen_l0": -100.0,
+            },
+        },
+        "fast": {
+            "SoftDQN": FAST_HYPERGRID,
+            "MunchausenDQN": {**FAST_HYPERGRID, "munchausen_alpha": 0.15, "munchausen_l0": -100.0},
+        },
+    },
+}
+
+
+def preset_values(algorithm: type, dag: object, preset: str) -> dict[str, Any]:
+    """Return the settings of a preset for an algorithm on a DAG.
+
+    Raises:
+        ValueError: there is none; the message lists what there is.
+    """
+    domain = next((c.__name__ for c in type(dag).__mro__ if c.__name__ in PRESETS), None)
+    if domain is None:
+        raise ValueError(
+            f"preset={preset!r}: there are no presets for {type(dag).__name__}, only for "
+            f"{sorted(PRESETS)}; pass the settings as arguments"
+        )
+    if preset not in PRESETS[domain]:
+        raise ValueError(f"preset={preset!r} is not one of {sorted(PRESETS[domain])} for {domain}")
+    by_algorithm = PRESETS[domain][preset]
+    name = next((c.__name__ for c in algorithm.__mro__ if c.__name__ in by_algorithm), None)
+    if name is None:
+        raise ValueError(
+            f"preset={preset!r} for {domain} has no settings for {algorithm.__name__}, only for "
+            f"{sorted(by_algorithm)}"
+        )
+    return by_algorithm[name]
+
+
+def with_presets(init: Callable[..., None]) -> Callable[..., None]:
+    """Let an algorithm's constructor take ``preset=``; explicit arguments win over it."""
+
+    @functools.wraps(init)
+    def with_preset(
+        self: Any, policy: Any, env: Any, *, preset: str | None = None, **kwargs: Any
+    ) -> None:
+        if preset is not None:
+            env = gymnasium.make(env) if isinstance(env, str) else env
+            values = preset_values(type(self), as_vec_env(env, 1).dag, preset)
+            kwargs = {**values, **kwargs}
+        init(self, policy, env, preset=preset, **kwargs)
+
+    return with_preset

@@ -1,0 +1,134 @@
+"""SoftDQN: the paper's main agent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch as th
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
+
+from .common import targets
+from .common.buffers import TransitionBatch
+from .common.off_policy import SoftQAlgorithm
+from .common.policies import SoftQPolicy
+from .presets import with_presets
+
+
+class SoftDQN(SoftQAlgorithm):
+    """Soft deep Q-learning on a GFlowNet's decision process.
+
+    Paper: Tiapkin, Morozov, Naumov and Vetrov, "Generative Flow Networks as Entropy-Regularized
+    RL", AISTATS 2024, https://arxiv.org/abs/2310.12934. Q(s, a) is regressed on r + V(s') with
+    V(s) = logsumexp Q(s, ·); at its optimum Q = log F(edge), V(s0) = log Z, and softmax Q samples
+    objects with probability R(x)/Z. Defaults are the paper's for the hypergrid; ``preset`` has
+    those of the other domains.
+
+    Args:
+        policy: "MlpPolicy", or a subclass of ``SoftQPolicy``.
+        env: an environment id, a GFN environment, or a VecEnv of them.
+        preset: None, or "paper" or "fast": settings for this environment from
+            :mod:`gfn_gym.agents.presets`; explicit arguments win.
+        n_envs: constructions stepped together, where ``env`` is not a VecEnv already.
+        learning_rate: a number, or a function of the progress that remains, from 1 to 0.
+        buffer_size: transitions kept for replay.
+        learning_starts: environment steps before the first update, or (n, "episode").
+        batch_size: transitions of a gradient step.
+        tau: how far the target network moves towards the online one; 1 is a hard update.
+        gamma: must be 1.
+        train_freq: (n, "episode"): one round of updates per n finished trajectories, whatever
+            the number of environments; n or (n, "step"): per n calls of ``env.step``, as in SB3.
+        gradient_steps: gradient steps of a round; −1: as many as transitions were collected.
+        target_update_interval: gradient steps between two moves of the target network.
+        dueling: Q = V + log softmax A, with an output of its own for V.
+        double: V(s') takes its policy from the online network and its values from the target.
+        huber: Huber loss with threshold 1; False: half the square.
+        leaf_weight: factor of the loss, and of the priority, of transitions that end an episode.
+        replay_alpha: exponent of prioritised replay; 0 is uniform replay.
+        replay_beta: exponent of the importance weights at the start of training.
+        replay_beta_final: the same at its end; linear in between.
+        importance_weights: whether the loss is so weighted at all.
+        new_priority: a new transition's priority: its own "td_error", or the "max" so far.
+        exploration_initial_eps: ε at the start: the chance of a uniform legal action.
+        exploration_final_eps: ε after ``exploration_fraction``.
+        exploration_fraction: share of the training over which ε changes, linearly.
+        max_grad_norm: clip the gradient's norm; None: don't.
+        stats_window_size, tensorboard_log, policy_kwargs, verbose, seed, device: as in SB3;
+            ``policy_kwargs`` of "MlpPolicy" takes ``net_arch=[256, 256]`` and ``activation_fn``.
+    """
+
+    @with_presets
+    def __init__(
+        self,
+        policy: str | type[SoftQPolicy],
+        env: GymEnv | str | None,
+        *,
+        preset: str | None = None,
+        n_envs: int = 16,
+        learning_rate: float | Schedule = 1e-3,
+        buffer_size: int = 100_000,
+        learning_starts: int | tuple[int, str] = (256, "episode"),
+        batch_size: int = 256,
+        tau: float = 0.25,
+        gamma: float = 1.0,
+        train_freq: int | tuple[int, str] = (16, "episode"),
+        gradient_steps: int = 1,
+        target_update_interval: int = 1,
+        dueling: bool = False,
+        double: bool = False,
+        huber: bool = True,
+        leaf_weight: float = 1.0,
+        replay_alpha: float = 0.5,
+        replay_beta: float = 0.0,
+        replay_beta_final: float = 1.0,
+        importance_weights: bool = False,
+        new_priority: str = "td_error",
+        exploration_initial_eps: float = 0.0,
+        exploration_final_eps: float = 0.0,
+        exploration_fraction: float = 1.0,
+        max_grad_norm: float | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
+    ):
+        self.preset = preset
+        super().__init__(
+            policy,
+            env,
+            n_envs=n_envs,
+            learning_rate=learning_rate,
+            buffer_size=buffer_size,
+            learning_starts=learning_starts,
+            batch_size=batch_size,
+            tau=tau,
+            gamma=gamma,
+            train_freq=train_freq,
+            gradient_steps=gradient_steps,
+            target_update_interval=target_update_interval,
+            dueling=dueling,
+            double=double,
+            huber=huber,
+            leaf_weight=leaf_weight,
+            replay_alpha=replay_alpha,
+            replay_beta=replay_beta,
+            replay_beta_final=replay_beta_final,
+            importance_weights=importance_weights,
+            new_priority=new_priority,
+            exploration_initial_eps=exploration_initial_eps,
+            exploration_final_eps=exploration_final_eps,
+            exploration_fraction=exploration_fraction,
+            max_grad_norm=max_grad_norm,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            policy_kwargs=policy_kwargs,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            _init_setup_model=_init_setup_model,
+        )
+
+    def _td_target(self, batch: TransitionBatch) -> th.Tensor:
+        return targets.soft_td_target(batch.rewards, batch.dones, self._next_value(batch))
