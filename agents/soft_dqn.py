@@ -39,6 +39,9 @@ class SoftDQN(SoftQAlgorithm):
             the number of environments; n or (n, "step"): per n calls of ``env.step``, as in SB3.
         gradient_steps: gradient steps of a round; −1: as many as transitions were collected.
         target_update_interval: gradient steps between two moves of the target network.
+        average_share: keep an average of the online weights over about this last share of the
+            gradient steps so far, and let ``predict`` and evaluation use it; 0: none, they use
+            the online network.
         dueling: Q = V + log softmax A, with an output of its own for V.
         double: V(s') takes its policy from the online network and its values from the target.
         huber: Huber loss with threshold 1; False: half the square.
@@ -73,6 +76,7 @@ class SoftDQN(SoftQAlgorithm):
         train_freq: int | tuple[int, str] = (16, "episode"),
         gradient_steps: int = 1,
         target_update_interval: int = 1,
+        average_share: float = 0.0,
         dueling: bool = False,
         double: bool = False,
         huber: bool = True,
@@ -108,6 +112,7 @@ class SoftDQN(SoftQAlgorithm):
             train_freq=train_freq,
             gradient_steps=gradient_steps,
             target_update_interval=target_update_interval,
+            average_share=average_share,
             dueling=dueling,
             double=double,
             huber=huber,

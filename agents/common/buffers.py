@@ -227,4 +227,4 @@ class TransitionBuffer(ReplayBuffer):
 def _compact_dtype(space: spaces.Space[Any]) -> DTypeLike:
     if isinstance(space, spaces.MultiDiscrete):
         return np.min_scalar_type(int(space.nvec.max()) - 1)
-    return space.dtype
+    return space.dtype or np.int64

@@ -245,7 +245,9 @@ def _state_of(callback: BaseCallback) -> dict[str, Any]:
 def _plain(value: Any) -> bool:
     """Whether a value is numbers all the way down; a list of callbacks or environments is not."""
     if isinstance(value, list):
-        return all(isinstance(item, (int, float, str, np.number, np.ndarray, list)) for item in value)
+        return all(
+            isinstance(item, (int, float, str, np.number, np.ndarray, list)) for item in value
+        )
     return True
 
 

@@ -24,6 +24,8 @@ class OneHotLinear(nn.Module):
     a fraction of its cost.
     """
 
+    starts: th.Tensor
+
     def __init__(self, nvec: Sequence[int], width: int):
         super().__init__()
         rows = int(sum(nvec))

@@ -68,6 +68,7 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
         train_freq: int | tuple[int, str],
         gradient_steps: int,
         target_update_interval: int,
+        average_share: float,
         dueling: bool,
         double: bool,
         huber: bool,
@@ -92,7 +93,7 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
         if env is not None:
             env = as_vec_env(env, n_envs)
         super().__init__(
-            policy,  # type: ignore[arg-type]
+            policy,
             env,  # type: ignore[arg-type]
             learning_rate,
             buffer_size=buffer_size,
@@ -113,6 +114,7 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
             supported_action_spaces=(spaces.Discrete,),
         )
         self.target_update_interval = target_update_interval
+        self.average_share = average_share
         self.dueling, self.double, self.huber = dueling, double, huber
         self.leaf_weight = leaf_weight
         self.replay_alpha = replay_alpha
@@ -143,6 +145,8 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be above 0")
         unit = ("tau", "replay_alpha", "replay_beta", "replay_beta_final", "exploration_fraction")
+        if not 0 <= self.average_share < 1:
+            raise ValueError(f"average_share={self.average_share!r} must lie in [0, 1)")
         for name in (*unit, "exploration_initial_eps", "exploration_final_eps"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)!r} must lie in [0, 1]")
@@ -171,6 +175,7 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
             observation=self.observation,
             dueling=self.dueling,
             temperature=self.temperature,
+            averaged=self.average_share > 0,
             **self.policy_kwargs,
         )
         self.policy = self.policy.to(self.device)
@@ -182,13 +187,13 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
         )
 
     def _convert_learning_starts(self) -> None:
-        starts = self.learning_starts
+        starts: Any = self.learning_starts
         amount, unit = starts if isinstance(starts, (tuple, list)) else (starts, "step")
         if unit not in ("step", "episode") or amount < 0:
             raise ValueError(
                 f"learning_starts={starts!r} must be a number of steps or (number, 'episode')"
             )
-        self.learning_starts = (int(amount), unit)  # type: ignore[assignment]
+        self._warm_up = (int(amount), unit)
 
     @staticmethod
     def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
@@ -220,7 +225,7 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
 
     @abstractmethod
     def _td_target(self, batch: TransitionBatch) -> th.Tensor:
-        """Return what Q(s, a) of each transition is regressed on, (n,). Called without gradients."""
+        """Return what Q(s, a) of each transition is regressed on, (n,); without gradients."""
 
     def _next_value(self, batch: TransitionBatch) -> th.Tensor:
         """V(s') by the target network, (n,); arbitrary where the episode is over."""
@@ -251,8 +256,7 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
             priorities = (leaf * td_error.detach().abs()).double().cpu().numpy()
             self.replay_buffer.update_priorities(batch.indices, priorities)
             self._n_updates += 1
-            if self._n_updates % self.target_update_interval == 0:
-                self._update_target()
+            self._update_copies()
             self._metrics["train/loss"].append(loss.item())
             self._metrics["train/td_error"].append(float(priorities.mean()))
 
@@ -264,15 +268,21 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
             )
         optimizer = self.policy.optimizer
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         if self.max_grad_norm is not None:
             th.nn.utils.clip_grad_norm_(self.q_net.parameters(), self.max_grad_norm)
         optimizer.step()
 
     @th.no_grad()
-    def _update_target(self) -> None:
-        old = list(self.q_net_target.parameters())
-        th._foreach_lerp_(old, list(self.q_net.parameters()), self.tau)
+    def _update_copies(self) -> None:
+        """Move the target network, and the averaged one, towards the online network."""
+        online: list[th.Tensor] = list(self.q_net.parameters())
+        if self._n_updates % self.target_update_interval == 0:
+            th._foreach_lerp_(list(self.q_net_target.parameters()), online, self.tau)
+        average = self.policy.q_net_average
+        if average is not None:
+            window = max(1.0, self.average_share * self._n_updates)
+            th._foreach_lerp_(list(average.parameters()), online, 1 / window)
 
     def _beta(self) -> float:
         """The exponent of the importance weights, annealed over the training; 0 turns them off."""
@@ -283,7 +293,7 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
 
     # ---- collecting ---------------------------------------------------------------------------
 
-    def learn(  # type: ignore[override]
+    def learn(
         self: Self,
         total_timesteps: int | None = None,
         callback: MaybeCallback = None,
@@ -318,6 +328,7 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
         total_timesteps = self._total_timesteps  # SB3's progress bar reads it from the locals
         self._restore_callbacks(callback)
         callback.on_training_start(locals(), globals())
+        assert isinstance(self.train_freq, TrainFreq)
         while self._progress() < 1:
             rollout = self.collect_rollouts(
                 self.env, callback, self.train_freq, self.replay_buffer, log_interval=log_interval
@@ -350,10 +361,12 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
         if reset:
             self.num_timesteps = self._episode_num = self._credit = 0
         self._total_timesteps = self.num_timesteps + (timesteps or 0)
-        self._total_trajectories = None if trajectories is None else self._episode_num + trajectories
+        self._total_trajectories = (
+            None if trajectories is None else self._episode_num + trajectories
+        )
         return reset
 
-    def _setup_learn(  # type: ignore[override]
+    def _setup_learn(
         self,
         total_timesteps: int,
         callback: MaybeCallback = None,
@@ -390,7 +403,7 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
         self._current_progress_remaining = max(0.0, 1.0 - self._progress())
 
     def _warmed_up(self) -> bool:
-        amount, unit = self.learning_starts  # type: ignore[misc]
+        amount, unit = self._warm_up
         return (self._episode_num if unit == "episode" else self.num_timesteps) >= amount
 
     def collect_rollouts(  # type: ignore[override]
@@ -429,7 +442,7 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
         callback.on_rollout_end()
         return RolloutReturn(steps * env.num_envs, episodes, continue_training=True)
 
-    def _sample_action(  # type: ignore[override]
+    def _sample_action(
         self,
         learning_starts: int,
         action_noise: ActionNoise | None = None,
@@ -441,8 +454,8 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
         """
         simulator, generator = self.env.simulator, self.policy.generator
         with th.no_grad():
-            q = self.policy.q_values(simulator.states, simulator.mask).cpu().numpy()
-        actions = self.policy.act(q)
+            q = self.policy.q_values(simulator.states, simulator.mask, learnt=False)
+        actions = self.policy.act(q.cpu().numpy())
         epsilon = self.exploration_schedule(self._current_progress_remaining)
         if epsilon > 0:
             explore = generator.random(len(actions)) < epsilon
@@ -481,7 +494,9 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
             self.logger.record(name, safe_mean(values))
         self._metrics.clear()
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        self.logger.record("train/log_z", float(self.policy.log_flow(self.dag.initial_states(1))[0]))
+        self.logger.record(
+            "train/log_z", float(self.policy.log_flow(self.dag.initial_states(1))[0])
+        )
         epsilon = self.exploration_schedule(self._current_progress_remaining)
         self.logger.record("rollout/exploration_rate", epsilon)
         self.logger.record("time/trajectories", self._episode_num)
@@ -490,7 +505,7 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
     # ---- saving -------------------------------------------------------------------------------
 
     @classmethod
-    def load(  # type: ignore[override]
+    def load(
         cls: type[Self],
         path: Any,
         env: GymEnv | None = None,
@@ -508,7 +523,7 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
         if env is not None:
             data, _, _ = load_from_zip_file(path, device=device, custom_objects=custom_objects)
             assert data is not None
-            env = as_vec_env(env, data["n_envs"])  # type: ignore[assignment]
+            env = as_vec_env(env, data["n_envs"])
             assert isinstance(env, GFNVecEnv)
             check_same_structure(data["mdp"].dag, env.dag)
             kwargs = {"mdp": env.mdp, **kwargs}

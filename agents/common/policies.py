@@ -33,6 +33,7 @@ class SoftQPolicy(BasePolicy):
         observation: the form of the observations, see :class:`gfn_gym.observation.Observer`.
         dueling: see :func:`targets.dueling`.
         temperature: λ.
+        averaged: keep an average of the online network's weights, and predict with that.
         optimizer_class, optimizer_kwargs: torch's; Adam with the fused kernel by default.
     """
 
@@ -46,6 +47,7 @@ class SoftQPolicy(BasePolicy):
         observation: str = "onehot",
         dueling: bool = False,
         temperature: float = 1.0,
+        averaged: bool = False,
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
         **network_kwargs: Any,
@@ -64,10 +66,8 @@ class SoftQPolicy(BasePolicy):
         self.network_kwargs = network_kwargs
         self.generator = np.random.default_rng()
         self.q_net = self.make_q_net(**network_kwargs)
-        self.q_net_target = self.make_q_net(**network_kwargs)
-        self.q_net_target.load_state_dict(self.q_net.state_dict())
-        self.q_net_target.requires_grad_(False)
-        self.q_net_target.train(False)
+        self.q_net_target = self._frozen_copy()
+        self.q_net_average = self._frozen_copy() if averaged else None
         self.optimizer = optimizer_class(
             self.q_net.parameters(),
             lr=lr_schedule(1),  # type: ignore[call-arg]
@@ -75,16 +75,27 @@ class SoftQPolicy(BasePolicy):
         )
 
     def make_q_net(self, **network_kwargs: Any) -> nn.Module:
-        """Return a new network: states int64 (n, d), mask bool (n, n_actions) → Q (n, n_actions)."""
+        """Return a network: states int64 (n, d), mask bool (n, n_actions) → Q (n, n_actions)."""
         raise NotImplementedError(f"{type(self).__name__} must define make_q_net")
+
+    def _frozen_copy(self) -> nn.Module:
+        network = self.make_q_net(**self.network_kwargs)
+        network.load_state_dict(self.q_net.state_dict())
+        network.requires_grad_(False)
+        return network.train(False)
 
     # ---- acting -------------------------------------------------------------------------------
 
-    def q_values(self, states: States, mask: Mask | None = None) -> th.Tensor:
-        """Q(s,·) of the online network, float32 (n, n_actions), −inf where illegal."""
+    def q_values(self, states: States, mask: Mask | None = None, learnt: bool = True) -> th.Tensor:
+        """Q(s,·), float32 (n, n_actions), −inf where illegal.
+
+        ``learnt``: by the network to predict with, the averaged one if there is one; else by the
+        online network, which acts while training.
+        """
         if mask is None:
             mask = self.dag.action_mask(states)
-        return cast(th.Tensor, self.q_net(self.to_tensor(states), self.to_tensor(mask)))
+        network = self.q_net_average if learnt and self.q_net_average is not None else self.q_net
+        return cast(th.Tensor, network(self.to_tensor(states), self.to_tensor(mask)))
 
     def act(self, q: NDArray[np.float32], deterministic: bool = False) -> Actions:
         """Choose an action a row of Q (n, n_actions): drawn from softmax(Q/λ), or its mode."""
@@ -110,7 +121,9 @@ class SoftQPolicy(BasePolicy):
         """V(s), the learnt log F(s), float64 (n,); V(s0) is the learnt log Z."""
         self.set_training_mode(False)
         with th.no_grad():
-            return targets.soft_value(self.q_values(states).double(), self.temperature).cpu().numpy()
+            return (
+                targets.soft_value(self.q_values(states).double(), self.temperature).cpu().numpy()
+            )
 
     # ---- housekeeping -------------------------------------------------------------------------
 
@@ -121,7 +134,7 @@ class SoftQPolicy(BasePolicy):
         return th.from_numpy(array).to(self.device)
 
     def set_training_mode(self, mode: bool) -> None:
-        self.q_net.train(mode)  # the target network always evaluates
+        self.q_net.train(mode)  # the other networks always evaluate
         self.training = mode
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
@@ -133,6 +146,7 @@ class SoftQPolicy(BasePolicy):
             "observation": self.observer.name,
             "dueling": self.dueling,
             "temperature": self.temperature,
+            "averaged": self.q_net_average is not None,
             "optimizer_class": self.optimizer_class,
             "optimizer_kwargs": self.optimizer_kwargs,
             **self.network_kwargs,
@@ -146,5 +160,8 @@ class MlpPolicy(SoftQPolicy):
         self,
         net_arch: Sequence[int] = (256, 256),
         activation_fn: type[nn.Module] = nn.ReLU,
+        **network_kwargs: Any,
     ) -> nn.Module:
+        if network_kwargs:
+            raise TypeError(f"MlpPolicy has no policy_kwargs named {sorted(network_kwargs)}")
         return MlpQNetwork(self.dag, net_arch, activation_fn, self.dueling, self.temperature)

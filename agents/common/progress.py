@@ -18,8 +18,8 @@ class TrajectoryProgressBar(BaseCallback):
     def __init__(self, total: int):
         super().__init__()
         try:
-            from tqdm import TqdmExperimentalWarning
-            from tqdm.rich import tqdm
+            from tqdm import TqdmExperimentalWarning  # type: ignore[import-untyped]
+            from tqdm.rich import tqdm  # type: ignore[import-untyped]
         except ImportError as error:
             raise ImportError(
                 "progress_bar=True needs tqdm and rich: pip install gfn-gym[examples]"

@@ -49,9 +49,7 @@ def soft_td_target(rewards: th.Tensor, dones: th.Tensor, next_value: th.Tensor) 
     return rewards + th.where(dones, 0.0, next_value)
 
 
-def munchausen_log_policy(
-    q: th.Tensor, actions: th.Tensor, temperature: float = 1.0
-) -> th.Tensor:
+def munchausen_log_policy(q: th.Tensor, actions: th.Tensor, temperature: float = 1.0) -> th.Tensor:
     """λ·log π(a|s) of the actions taken, (n,): what M-DQN scales by α and clips below at l0."""
     return temperature * log_policy(q, temperature).gather(1, actions[:, None]).squeeze(1)
 

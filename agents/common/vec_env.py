@@ -68,7 +68,7 @@ class GFNVecEnv(VecEnv):
         infos = self._blank_infos
         if transition.done.any():
             infos = list(infos)
-            for row in np.flatnonzero(transition.done):
+            for row in np.flatnonzero(transition.done).tolist():
                 infos[row] = {"episode": self._episode(row), "TimeLimit.truncated": False}
             self._returns[transition.done] = 0.0
             self._lengths[transition.done] = 0
