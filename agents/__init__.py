@@ -1,7 +1,7 @@
 """Stable-Baselines3 algorithms for GFN Gym; imported as ``gfn_gym.agents``."""
 
 from .common.adapters import as_policy
-from .common.callbacks import EvaluationCallback
+from .common.callbacks import EvaluationCallback, exact_metrics, sampled_metrics
 from .common.checkpoint import TrainingCheckpoint
 from .common.vec_env import GFNVecEnv
 from .munchausen_dqn import MunchausenDQN
@@ -14,4 +14,6 @@ __all__ = [
     "SoftDQN",
     "TrainingCheckpoint",
     "as_policy",
+    "exact_metrics",
+    "sampled_metrics",
 ]

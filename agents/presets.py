@@ -12,6 +12,7 @@ from typing import Any
 
 import gymnasium
 from stable_baselines3.common.utils import LinearSchedule
+from torch import nn
 
 from .common.vec_env import as_vec_env
 
@@ -46,7 +47,11 @@ FAST_HYPERGRID = {
     "leaf_weight": 5.0,
     "replay_alpha": 0.5,
     "new_priority": "max",
-    "policy_kwargs": {"optimizer_kwargs": {"betas": (0.9, 0.95), "fused": True}},
+    "average_share": 0.05,
+    "policy_kwargs": {
+        "activation_fn": nn.LeakyReLU,  # at this rate most of a ReLU network's units die
+        "optimizer_kwargs": {"betas": (0.9, 0.95), "fused": True},
+    },
 }
 
 PRESETS: dict[str, dict[str, dict[str, dict[str, Any]]]] = {

@@ -19,8 +19,8 @@ def check_dag(dag: DAG, max_states: int = 100_000) -> None:
     It is to a DAG what ``check_env`` is to an environment. Checked are shapes and dtypes; that
     masks agree with ``step``; that backward undoes forward, and forward backward; that every
     backward walk ends at s0; that there is no cycle; that rows are canonical (the two directions
-    meet in the same rows); that P_B sums to one over the edges into each state; that log R is
-    finite; that observations give their states back.
+    meet in the same rows); that no step writes into the rows it is given; that P_B sums to one
+    over the edges into each state; that log R is finite; that observations give their states back.
 
     Args:
         dag: a DAG at a small size.
@@ -34,18 +34,22 @@ def check_dag(dag: DAG, max_states: int = 100_000) -> None:
     try:
         graph = enumerate_graph(dag, max_states)
     except ValueError as error:
-        if "cycle" in str(error):
-            raise DAGError(str(error)) from error
-        raise
-    for part in batches(len(graph.states), 4096):
-        _check_states(graph, graph.states[part])
+        if "max_states" in str(error):
+            raise
+        raise DAGError(str(error)) from error
+    _check_purity(graph)
     for part in batches(len(graph.parents), 4096):
         _check_edges(graph, part)
+    for part in batches(len(graph.states), 4096):
+        _check_states(graph, graph.states[part])
     _check_backward_sums(graph)
-    log_reward_of(dag, graph.states[graph.objects])
+    try:
+        log_reward_of(dag, graph.states[graph.objects])
+    except ValueError as error:
+        raise DAGError(str(error)) from error
 
 
-def _require(good: Mask, states: States, what: str) -> None:
+def _require(good: Mask | np.bool_, states: States, what: str) -> None:
     """Raise a DAGError that names the first of the rows (n,) that is not good."""
     if not np.all(good):
         bad = int(np.argmin(good))
@@ -78,6 +82,20 @@ def _check_declaration(dag: DAG) -> None:
         raise DAGError("action_mask allows nothing in s0")
     if dag.stop_action is not None and not 0 <= dag.stop_action < dag.n_actions:
         raise DAGError(f"stop_action={dag.stop_action} is not an action below {dag.n_actions}")
+
+
+def _check_purity(graph: Graph) -> None:
+    """A step that writes into the rows it is given would falsify all the other checks."""
+    dag, some = graph.dag, slice(4096)
+    actions = graph.actions[some]
+    states, nexts = graph.states[graph.parents[some]], graph.states[graph.children[some]]
+    given = states.copy()
+    dag.step(given, actions)
+    _require(_same(given, states), states, "step must not change the states it is given")
+    undo = dag.backward_action(states, actions)
+    given = nexts.copy()
+    dag.backward_step(given, undo)
+    _require(_same(given, nexts), nexts, "backward_step must not change the states it is given")
 
 
 def _check_states(graph: Graph, states: States) -> None:
@@ -143,7 +161,7 @@ def _check_edges(graph: Graph, part: slice) -> None:
     _require(
         _same(dag.backward_step(nexts, undo), states),
         states,
-        "backward_action does not undo its action",
+        "backward_action does not undo its action, or leads to a row that is not canonical",
     )
     group = dag.backward_group(states, actions)
     _require(
@@ -166,7 +184,8 @@ def _check_backward_sums(graph: Graph) -> None:
     _require(
         np.isclose(total[1:], 1.0, atol=1e-9),
         graph.states[1:],
-        "P_B does not sum to one over the edges into a state: n_parallel or backward_group is wrong",
+        "P_B does not sum to one over the edges into a state: n_parallel or backward_group is "
+        "wrong",
     )
     # The sum could be right by luck; count the parallel edges outright.
     pairs = graph.parents * len(graph.states) + graph.children

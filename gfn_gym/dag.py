@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -114,9 +115,9 @@ class DAG(ABC):
 
     def observe(self, states: States) -> NDArray[np.float32]:
         """Return the one-hot observation of states: (n, d) → float32 (n, sum of sizes)."""
-        nvec = self._nvec()
-        observations = np.zeros((len(states), int(nvec.sum())), dtype=np.float32)
-        hot = states + self._one_hot_offsets(observations.shape[1], len(states))
+        sizes = tuple(self._nvec().tolist())
+        observations = np.zeros((len(states), sum(sizes)), dtype=np.float32)
+        hot = states + _one_hot_offsets(sizes, len(states))
         observations.reshape(-1)[hot.ravel(order="K")] = 1.0
         return observations
 
@@ -138,12 +139,6 @@ class DAG(ABC):
             )
         return self.state_space.nvec
 
-    def _one_hot_offsets(self, width: int, n: int) -> NDArray[np.int64]:
-        """Where, in n flattened rows of one-hot, each coordinate's block begins: (n, d)."""
-        nvec = self._nvec()
-        starts = np.concatenate(([0], np.cumsum(nvec)[:-1]))
-        return np.add.outer(starts, np.arange(n) * width).T
-
     # ---- drawing ----------------------------------------------------------------------------
 
     def render(self, trajectory: States, mode: str) -> Any:
@@ -156,7 +151,16 @@ class DAG(ABC):
         return "\n".join(str(state.tolist()) for state in trajectory)
 
 
-def check_log_reward(log_reward: Any, states: States, source: str) -> Floats:
+@lru_cache(maxsize=2)
+def _one_hot_offsets(sizes: tuple[int, ...], n: int) -> NDArray[np.int64]:
+    """Where, in n flattened rows of one-hot, each coordinate's block begins: (n, d)."""
+    starts = np.cumsum((0, *sizes[:-1]))
+    offsets = np.add.outer(starts, np.arange(n) * sum(sizes)).T
+    offsets.flags.writeable = False  # shared by all calls
+    return offsets
+
+
+def check_log_reward(log_reward: Any, states: States, source: object) -> Floats:
     """Return log R as float64 (n,) after seeing that it is one finite number a state.
 
     Args:
@@ -167,7 +171,10 @@ def check_log_reward(log_reward: Any, states: States, source: str) -> Floats:
     Raises:
         ValueError: another shape, NaN or an infinity; the message names the first such state.
     """
-    values = np.asarray(log_reward, dtype=np.float64)
+    try:
+        values = np.asarray(log_reward, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{source} returned {log_reward!r}, which are not numbers") from error
     if values.shape != (len(states),):
         raise ValueError(
             f"{source} returned shape {values.shape} for states of shape {states.shape}; "

@@ -43,16 +43,18 @@ class Simulator:
         self.n = n
         self.invalid_action = invalid_action
         self.invalid_reward = float(invalid_reward)
+        self._first_state = mdp.dag.initial_states(1)
+        self._first_mask = mdp.dag.action_mask(self._first_state)
         self.restart()
 
     def restart(self, rows: Mask | None = None) -> None:
         """Put all constructions, or those where ``rows`` (n,) is True, back to s0."""
         if rows is None:
             self.states = self.mdp.dag.initial_states(self.n)
-        else:
-            self.states = self.states.copy(order="K")  # the old rows may have been handed out
-            self.states[rows] = self.mdp.dag.initial_states(int(rows.sum()))
-        self.mask = self.mdp.dag.action_mask(self.states)
+            self.mask = self.mdp.dag.action_mask(self.states)
+        elif rows.any():
+            self.states = self._restarted(rows)
+            self.mask[rows] = self._first_mask
 
     def step(self, actions: Actions) -> Transition:
         """Take one action (n,) each. Leaves the mask to :meth:`finish_step`."""
@@ -70,9 +72,12 @@ class Simulator:
     def finish_step(self, restart: Mask | None = None) -> None:
         """Restart the rows (n,) that are True, and renew the mask."""
         if restart is not None and restart.any():
-            self.restart(restart)
-        else:
-            self.mask = self.mdp.dag.action_mask(self.states)
+            self.states = self._restarted(restart)
+        self.mask = self.mdp.dag.action_mask(self.states)
+
+    def _restarted(self, rows: Mask) -> States:
+        # A new array, for the old one may have been handed out.
+        return np.where(rows[:, None], self._first_state, self.states)
 
     def _terminate(self, actions: Actions, legal: Mask) -> Transition:
         # An illegal row walks along some legal edge, and is then put back as if it had not.
@@ -131,7 +136,8 @@ class GFNEnv(gymnasium.Env[Any, Any]):
         self.action_space = gymnasium.spaces.Discrete(dag.n_actions)
         self.metadata = render_metadata(dag, render_mode)
         self.render_mode = render_mode
-        self._trajectory: list[States] | None = None  # None: an episode must be started first
+        self._trajectory: list[States] = []  # of this episode, or the last
+        self._under_way = False
 
     @property
     def state(self) -> States:
@@ -149,6 +155,7 @@ class GFNEnv(gymnasium.Env[Any, Any]):
         super().reset(seed=seed)
         self.simulator.restart()
         self._trajectory = [self.simulator.states[0]]
+        self._under_way = True
         return self._observation(), self._info()
 
     def step(self, action: Any) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
@@ -159,24 +166,22 @@ class GFNEnv(gymnasium.Env[Any, Any]):
                 names the action, the state and what is legal.
             gymnasium.error.ResetNeeded: no episode is under way.
         """
-        if self._trajectory is None:
+        if not self._under_way:
             raise gymnasium.error.ResetNeeded("no episode is under way: call reset() before step()")
         transition = self.simulator.step(integer_actions(action, 1))
         self.simulator.finish_step()
         self._trajectory.append(self.simulator.states[0])
-        observation, info = self._observation(), self._info()
         done = bool(transition.done[0])
-        self._last_trajectory = self._trajectory
-        if done:
-            self._trajectory = None
-        return observation, float(transition.rewards[0]), done, False, info
+        self._under_way = not done
+        return self._observation(), float(transition.rewards[0]), done, False, self._info()
 
     def render(self) -> Any:
         """Draw the walk so far, as ``render_mode`` says; None without one."""
         if self.render_mode is None:
             return None
-        trajectory = self._trajectory or self._last_trajectory
-        return self.dag.render(np.stack(trajectory), self.render_mode)
+        if not self._trajectory:
+            raise gymnasium.error.ResetNeeded("call reset() before render()")
+        return self.dag.render(np.stack(self._trajectory), self.render_mode)
 
     def _observation(self) -> NDArray[Any]:
         return np.asarray(self.observer.observe(self.simulator.states)[0])
@@ -221,6 +226,6 @@ def render_metadata(dag: DAG, render_mode: str | None) -> dict[str, Any]:
 def integer_actions(actions: Any, n: int) -> NDArray[np.int64]:
     """Return actions as int64 (n,), or raise a ValueError that says what they are instead."""
     array = np.asarray(actions)
-    if array.size != n or not np.issubdtype(array.dtype, np.integer):
+    if array.size != n or array.dtype.kind not in "iu":
         raise ValueError(f"actions must be {n} integer(s), not {actions!r}")
     return array.reshape(n).astype(np.int64, copy=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -68,11 +69,12 @@ class Graph:
     def index_of(self, states: States) -> Indices:
         """Return the numbers of given states (n, d), −1 where a row is no state of the graph."""
         key = _Key(self.dag)
+        inside = key.inside(states)
         known, wanted = key(self.states), key(states)
         order = np.argsort(known)
         place = np.searchsorted(known, wanted, sorter=order)
         found = order[np.minimum(place, len(known) - 1)]
-        return np.where(known[found] == wanted, found, -1)
+        return np.where(inside & (known[found] == wanted), found, -1)
 
 
 def enumerate_graph(dag: DAG, max_states: int = 1_000_000) -> Graph:
@@ -83,7 +85,7 @@ def enumerate_graph(dag: DAG, max_states: int = 1_000_000) -> Graph:
         max_states: refuse DAGs with more states than this.
 
     Raises:
-        ValueError: the DAG has more states, or a cycle.
+        ValueError: the DAG has more states, a cycle, or a step that leaves the state space.
     """
     states, parents, actions, children, finished = _explore(dag, max_states)
     depth = _longest_walks(len(states), parents, children)
@@ -127,10 +129,17 @@ def _explore(
         rows, acts, nexts, stopped = _expand(dag, frontier)
         ended.append(first + rows[stopped])
         rows, acts, nexts = rows[~stopped], acts[~stopped], nexts[~stopped]
+        if not key.inside(nexts).all():
+            bad = int(np.argmin(key.inside(nexts)))
+            raise ValueError(
+                f"action {acts[bad]} leads from state {frontier[rows[bad]].tolist()} to "
+                f"{nexts[bad].tolist()}, outside state_space = {dag.state_space}"
+            )
         next_keys, pick, inverse = np.unique(key(nexts), return_index=True, return_inverse=True)
         place = np.searchsorted(keys, next_keys)
-        known = keys[np.minimum(place, len(keys) - 1)] == next_keys
-        number = np.where(known, numbers[np.minimum(place, len(keys) - 1)], 0)
+        place = np.minimum(place, len(keys) - 1)
+        known = keys[place] == next_keys
+        number = np.where(known, numbers[place], 0)
         number[~known] = count + np.arange(int((~known).sum()))
         edges.append((first + rows, acts, number[inverse]))
         frontier = nexts[pick[~known]]
@@ -145,7 +154,8 @@ def _explore(
         order = np.argsort(keys, kind="stable")
         keys, numbers = keys[order], numbers[order]
     states = np.concatenate(found)
-    finished = ~dag.action_mask(states).any(axis=1)  # completed: nothing left to do
+    # Completed: nothing left to do.
+    finished: NDArray[np.bool_] = np.logical_not(dag.action_mask(states).any(axis=1))
     finished[np.concatenate(ended)] = True
     parents, actions, children = (np.concatenate(column) for column in zip(*edges, strict=True))
     return states, parents, actions, children, finished
@@ -159,10 +169,8 @@ def _expand(dag: DAG, states: States) -> tuple[Indices, Indices, States, NDArray
         nexts, _ = dag.step(states[part][rows], acts)
         parts.append((rows + part.start, acts, nexts))
     rows, acts, nexts = (np.concatenate(column) for column in zip(*parts, strict=True))
-    stopped = (
-        np.zeros(len(acts), dtype=bool) if dag.stop_action is None else acts == dag.stop_action
-    )
-    return rows, acts, nexts, stopped
+    stop = -1 if dag.stop_action is None else dag.stop_action
+    return rows, acts, nexts, acts == stop
 
 
 def _longest_walks(n: int, parents: Indices, children: Indices) -> Indices:
@@ -195,13 +203,21 @@ class _Key:
     def __init__(self, dag: DAG):
         space = dag.state_space
         self.weights: NDArray[np.int64] | None = None
+        self.nvec: NDArray[np.integer[Any]] | None = None
         if isinstance(space, spaces.MultiDiscrete):
+            self.nvec = space.nvec
             nvec = [int(size) for size in space.nvec]
             weights = [1]
             for size in nvec[:0:-1]:
                 weights.append(weights[-1] * size)
             if weights[-1] * nvec[0] < 2**63:
                 self.weights = np.array(weights[::-1], dtype=np.int64)
+
+    def inside(self, states: States) -> NDArray[np.bool_]:
+        """Which rows lie in a MultiDiscrete space; others would share the keys of those that do."""
+        if self.nvec is None:
+            return np.ones(len(states), dtype=bool)
+        return np.asarray(((states >= 0) & (states < self.nvec)).all(axis=1))
 
     def __call__(self, states: States) -> NDArray[np.generic]:
         if self.weights is not None:

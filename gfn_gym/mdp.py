@@ -57,6 +57,8 @@ class MDP:
     def __init__(self, dag: DAG, backward_policy: BackwardPolicy | None = None):
         self.dag = dag
         self.backward_policy = backward_policy
+        # −log of every number of parents that can be; s0's none counts as one.
+        self._minus_log = -np.log(np.maximum(np.arange(dag.n_backward_actions + 1), 1))
         # One action per child is the common case; then an edge is one backward action, and
         # neither groups nor parallel edges need be looked at.
         self._simple = (
@@ -119,13 +121,12 @@ class MDP:
         return np.where(mask, self._log_uniform(states)[:, None], -np.inf)
 
     def _log_uniform(self, states: States) -> Floats:
-        count = self.dag.backward_mask(states).sum(axis=1)
-        return -np.log(np.maximum(count, 1))
+        return self._minus_log.take(self.dag.backward_mask(states).sum(axis=1))
 
 
 def log_reward_of(dag: DAG, states: States) -> Floats:
     """Return ``dag.log_reward(states)``, float64 (n,), checked to be finite and of that shape."""
-    return check_log_reward(dag.log_reward(states), states, f"log_reward of {dag!r}")
+    return check_log_reward(dag.log_reward(states), states, dag)
 
 
 def check_legal(dag: DAG, states: States, actions: Actions, mask: Mask | None = None) -> None:
@@ -144,8 +145,7 @@ def check_legal(dag: DAG, states: States, actions: Actions, mask: Mask | None = 
 def legal_actions(mask: Mask, actions: Actions) -> Mask:
     """Return bool (n,): the mask (n, n_actions) allows the action (n,)."""
     inside = (actions >= 0) & (actions < mask.shape[1])
-    chosen = np.where(inside, actions, 0)
-    return np.asarray(inside & mask[np.arange(len(mask)), chosen])
+    return np.asarray(inside & mask[np.arange(len(mask)), actions * inside])
 
 
 def sample_actions(mask: Mask, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -154,10 +154,11 @@ def sample_actions(mask: Mask, generator: np.random.Generator) -> NDArray[np.int
     Raises:
         ValueError: a row has no legal action.
     """
-    count = mask.sum(axis=1)
+    count = mask.sum(axis=1, dtype=np.int64)
     if not count.all():
         raise ValueError(f"row {int(np.argmin(count))} of the mask has no legal action")
-    legal = np.flatnonzero(np.ascontiguousarray(mask))  # all legal (row, action), row by row
+    # All legal (row, action), row by row; as bool, in which numpy finds them fastest.
+    legal = np.flatnonzero(np.ascontiguousarray(mask, dtype=bool))
     rank = (generator.random(len(mask)) * count).astype(np.int64)
     return legal[np.cumsum(count) - count + rank] - np.arange(0, mask.size, mask.shape[1])
 

@@ -139,9 +139,9 @@ class TransitionBuffer(ReplayBuffer):
     def update_priorities(self, indices: NDArray[np.int64], priorities: Floats) -> None:
         """Set the priorities (k,) of stored transitions (k,); no effect on uniform replay."""
         if self.tree is not None:
-            priorities = priorities + 1e-6  # so that nothing is forgotten for ever
             self.max_priority = max(self.max_priority, float(priorities.max()))
-            self.tree.set(indices, priorities**self.alpha)
+            # Never 0, so that nothing is forgotten for ever.
+            self.tree.set(indices, (priorities + 1e-6) ** self.alpha)
 
     def sample(self, batch_size: int, env: Any = None, beta: float = 0.0) -> TransitionBatch:  # type: ignore[override]
         """Draw ``batch_size`` transitions, with importance weights of exponent ``beta``.

@@ -11,7 +11,7 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
-from gfn_gym.evaluation import Policy, evaluate_exact
+from gfn_gym.evaluation import Policy, elbo, evaluate_exact, sample
 from gfn_gym.graph import enumerate_graph
 
 from .adapters import as_policy, dag_of
@@ -123,3 +123,27 @@ def exact_metrics(model: BaseAlgorithm, max_states: int = 1_000_000) -> Metrics:
     """Enumerate the model's DAG once, and return the exact metrics as a function of a policy."""
     graph = enumerate_graph(dag_of(model), max_states)
     return lambda policy: evaluate_exact(graph, policy)
+
+
+def sampled_metrics(model: BaseAlgorithm, n: int = 2048, seed: int = 0) -> Metrics:
+    """Metrics for DAGs of any size, from ``n`` sampled trajectories, the same seed every time.
+
+    ``elbo`` is a lower bound of log Z, E[log R + log P_B − log P_F]. Where log Z is known, the
+    ``elbo_gap`` up to it is the divergence KL(policy's trajectories ‖ R/Z and then P_B), zero
+    for a perfect sampler; ``log_z_error`` is V(s0) − log Z.
+    """
+    dag = dag_of(model)
+
+    def metrics(policy: Policy) -> dict[str, float]:
+        bound = elbo(sample(dag, policy, n, seed))
+        values, log_z = {"elbo": bound}, dag.log_partition()
+        log_flow = getattr(policy, "log_flow", None)
+        if log_flow is not None:
+            values["log_z"] = float(log_flow(dag.initial_states(1))[0])
+        if log_z is not None:
+            values["elbo_gap"] = log_z - bound
+            if log_flow is not None:
+                values["log_z_error"] = values["log_z"] - log_z
+        return values
+
+    return metrics

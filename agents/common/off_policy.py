@@ -125,6 +125,7 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
         self.exploration_final_eps = exploration_final_eps
         self.exploration_fraction = exploration_fraction
         self.max_grad_norm = max_grad_norm
+        self.algorithm = type(self).__name__  # saved, so that load() can refuse another's
         self._credit = 0  # steps or trajectories collected that no update has used yet
         self._total_trajectories: int | None = None
         self._metrics: dict[str, list[float]] = defaultdict(list)
@@ -438,9 +439,11 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
             callback.update_locals(locals())
             if not callback.on_step():
                 return RolloutReturn(steps * env.num_envs, episodes, continue_training=False)
-        self._credit = max(0, self._credit - train_freq.frequency)
+        due = self._credit >= train_freq.frequency  # else the training is over
+        if due:
+            self._credit -= train_freq.frequency
         callback.on_rollout_end()
-        return RolloutReturn(steps * env.num_envs, episodes, continue_training=True)
+        return RolloutReturn(steps * env.num_envs, episodes, continue_training=due)
 
     def _sample_action(
         self,
@@ -518,11 +521,15 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
         """Load a model. Without an environment it predicts, and trains on the saved DAG.
 
         Raises:
-            ValueError: the environment has other states or actions than the model.
+            ValueError: the environment has other states or actions than the model, or another
+                algorithm saved it.
         """
+        data, _, _ = load_from_zip_file(path, device=device, custom_objects=custom_objects)
+        rewind(path)
+        if data is None or data.get("algorithm") != cls.__name__:
+            saved = "another library" if data is None else data.get("algorithm", "another library")
+            raise ValueError(f"{path} was saved by {saved}, not by {cls.__name__}: load it there")
         if env is not None:
-            data, _, _ = load_from_zip_file(path, device=device, custom_objects=custom_objects)
-            assert data is not None
             env = as_vec_env(env, data["n_envs"])
             assert isinstance(env, GFNVecEnv)
             check_same_structure(data["mdp"].dag, env.dag)
@@ -530,3 +537,9 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
         return super().load(
             path, env, device, custom_objects, print_system_info, force_reset, **kwargs
         )
+
+
+def rewind(path: Any) -> None:
+    """Let a file object be read again from its start; a path needs nothing."""
+    if hasattr(path, "seek"):
+        path.seek(0)

@@ -222,6 +222,11 @@ def _members(env: VecEnv) -> list[Any]:
 
 
 def _unwrap(env: gymnasium.Env[Any, Any]) -> GFNEnv:
+    if not isinstance(env.unwrapped, GFNEnv):
+        raise TypeError(
+            f"{env} is no GFN environment: this agent needs action masks and the reward of "
+            "Theorem 1 (arXiv:2310.12934); define a gfn_gym.DAG and register it"
+        )
     while isinstance(env, gymnasium.Wrapper):
         if not isinstance(env, TRANSPARENT):
             _refuse(env)
@@ -232,11 +237,7 @@ def _unwrap(env: gymnasium.Env[Any, Any]) -> GFNEnv:
                 stacklevel=4,
             )
         env = env.env
-    if not isinstance(env, GFNEnv):
-        raise TypeError(
-            f"{env} is no GFN environment: this agent needs action masks and the reward of "
-            "Theorem 1 (arXiv:2310.12934); define a gfn_gym.DAG and register it"
-        )
+    assert isinstance(env, GFNEnv)
     return env
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -18,9 +19,12 @@ from gfn_gym.envs.hypergrid_render import render_ansi, render_rgb
 class Levels(Protocol):
     """Anything with the three heights of the reward."""
 
-    R0: float
-    R1: float
-    R2: float
+    @property
+    def R0(self) -> float: ...
+    @property
+    def R1(self) -> float: ...
+    @property
+    def R2(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ REWARDS = {
 """The two rewards of arXiv:2310.12934, section 5.1."""
 
 LogReward = Callable[[States], Floats]
+
+LARGEST_DRAWN = 128  # cells on a side, of 20 pixels each
 
 
 class Hypergrid(DAG):
@@ -96,7 +102,7 @@ class Hypergrid(DAG):
     ):
         self.ndim = _integer("ndim", ndim, least=1)
         self.height = _integer("height", height, least=2)
-        if not (math.isfinite(reward_exponent) and reward_exponent > 0):
+        if not (_is_finite(reward_exponent) and reward_exponent > 0):
             raise ValueError(f"reward_exponent={reward_exponent!r} must be a finite number above 0")
         self.reward_exponent = float(reward_exponent)
         self.reward = reward
@@ -166,7 +172,7 @@ class Hypergrid(DAG):
                 log_reward, states, "the reward function"
             )
         # The inner bands lie inside the outer ones, so the least band of any coordinate decides.
-        return self._log_levels[self._bands[states].min(axis=1)]
+        return self._log_levels.take(self._bands.take(states.T).min(axis=0))
 
     def log_partition(self) -> float | None:
         """Return log Z of the built-in rewards, in closed form for grids of any size.
@@ -192,6 +198,10 @@ class Hypergrid(DAG):
         """Draw log R over the pair ``render_axes`` as a heat map, and the walk over it."""
         if mode not in self.render_modes:
             raise ValueError(f"render mode {mode!r} is not one of {list(self.render_modes)}")
+        if self.height > LARGEST_DRAWN:
+            raise ValueError(
+                f"height={self.height} is too large to draw; at most {LARGEST_DRAWN} is"
+            )
         first, second = self.render_axes
         plane = np.tile(trajectory[-1], (self.height**2, 1))
         rows, columns = np.divmod(np.arange(self.height**2), self.height)
@@ -211,13 +221,17 @@ def _integer(name: str, value: int, least: int) -> int:
     return int(value)
 
 
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
+
+
 def _axes(axes: tuple[int, int], ndim: int) -> tuple[int, int]:
     if ndim == 1:
         return (0, 0)
-    first, second = axes
-    if first == second or not all(0 <= axis < ndim for axis in (first, second)):
+    wanted = set(axes) if isinstance(axes, Sequence) and len(axes) == 2 else set()
+    if len(wanted & set(range(ndim))) != 2:
         raise ValueError(f"render_axes={axes!r} must be two different coordinates below {ndim}")
-    return (int(first), int(second))
+    return (int(axes[0]), int(axes[1]))
 
 
 def _levels(reward: str | Levels) -> Levels:
@@ -235,9 +249,10 @@ def _levels(reward: str | Levels) -> Levels:
             f"(missing: {', '.join(missing)}), or a function from coordinates to log R"
         )
     heights = (reward.R0, reward.R1, reward.R2)
-    if not (all(math.isfinite(r) for r in heights) and heights[0] > 0 and min(heights) >= 0):
+    if not (all(map(_is_finite, heights)) and heights[0] > 0 and min(heights) >= 0):
         raise ValueError(
-            f"reward={reward!r} must have finite R0 > 0, R1 >= 0 and R2 >= 0, so that log R exists"
+            f"reward={reward!r} must have finite numbers R0 > 0, R1 >= 0 and R2 >= 0, so that "
+            "log R exists"
         )
     return reward
 

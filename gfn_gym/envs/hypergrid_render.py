@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,7 +44,7 @@ def render_rgb(log_reward: Floats, walk: States) -> NDArray[np.uint8]:
     image = colours.repeat(CELL, axis=0).repeat(CELL, axis=1).astype(np.uint8)
     image[::CELL], image[:, ::CELL] = 40, 40  # the grid's lines
     centres = walk * CELL + CELL // 2
-    for (r0, c0), (r1, c1) in zip(centres[:-1], centres[1:], strict=True):
+    for (r0, c0), (r1, c1) in pairwise(centres):
         rows, columns = (
             slice(min(r0, r1) - 1, max(r0, r1) + 2),
             slice(min(c0, c1) - 1, max(c0, c1) + 2),

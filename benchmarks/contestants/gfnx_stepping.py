@@ -62,7 +62,7 @@ def make_rollout(
     def run() -> int:
         nonlocal key
         key, rollout_key = jax.random.split(key)
-        trajectories, info = jax.block_until_ready(rollout(rollout_key))
+        _, info = jax.block_until_ready(rollout(rollout_key))
         return int(info["trajectory_length"].sum())
 
     return run
@@ -76,7 +76,7 @@ def make_scan(
     first_observation, first_state = env.reset(num_envs, params)
     first_legal = ~env.get_invalid_mask(first_state, params)
 
-    def step(carry: tuple, key: jax.Array) -> tuple[tuple, None]:
+    def step(carry: Any, key: jax.Array) -> tuple[Any, None]:
         state, _, legal, reward_sum = carry
         action = draw_legal(key, legal, stop)
         _, state, log_reward, done, _ = env.step(state, action, params)
@@ -90,7 +90,7 @@ def make_scan(
         return (state, observation, legal, reward_sum + log_reward.sum()), None
 
     @jax.jit
-    def scan(carry: tuple, key: jax.Array) -> tuple:
+    def scan(carry: Any, key: jax.Array) -> Any:
         return jax.lax.scan(step, carry, jax.random.split(key, n_steps))[0]
 
     carry = (first_state, first_observation, first_legal, jnp.zeros(()))

@@ -1,6 +1,6 @@
-"""What all peers' scripts share: one thread, CPU seconds, one line of JSON.
+"""What all contestants' scripts share: one thread, CPU seconds, one line of JSON.
 
-The scripts run as files in the peers' virtual environment, where gfn_gym is not installed, so
+Most of them run as files in the peers' virtual environment, where gfn_gym is not installed, so
 this module may import nothing but the standard library.
 """
 
@@ -59,12 +59,20 @@ def measure(run: Callable[[], int], seconds: float) -> Measurement:
     return Measurement(transitions, time.process_time() - cpu, time.perf_counter() - wall)
 
 
+def positive(text: str) -> int:
+    """An argparse type: a whole number of at least one."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
 def stepping_arguments(description: str | None) -> argparse.ArgumentParser:
     """The arguments that both stepping scripts take."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--num-envs", type=int, default=256, help="environments side by side")
+    parser.add_argument("--num-envs", type=positive, default=256, help="environments side by side")
     parser.add_argument("--seconds", type=float, default=2.0, help="CPU seconds to measure")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(

@@ -24,17 +24,20 @@ only), total_variation (exact, of the online network's policy without exploratio
 
 import argparse
 import csv
+import itertools
 import json
+import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import HEIGHT, NDIM, REWARD, use_one_thread
+from common import HEIGHT, NDIM, REWARD, positive, use_one_thread
 from exact import all_states, target_distribution, terminal_distribution, total_variation
-from gfnx_script import run_script
+from gfnx_script import ScriptError, run_script, saved_layers
 
 use_one_thread()
 
@@ -44,6 +47,7 @@ import jax.numpy as jnp  # noqa: E402
 import optax  # noqa: E402
 
 LABEL = "gfnx SoftDQN loop, written after its repository's script"
+SCRIPT_LABEL = "gfnx SoftDQN, its repository's script"
 
 N_TRAJECTORIES = 16
 HIDDEN = 256
@@ -68,15 +72,13 @@ class Training(NamedTuple):
 def initial_parameters(key: jax.Array, sizes: tuple[int, ...]) -> Parameters:
     """Weights and biases uniform within 1/sqrt(inputs), as equinox's Linear starts them."""
     layers = []
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
-        key, weight_key, bias_key = jax.random.split(key, 3)
-        bound = n_in**-0.5
-        layers.append(
-            {
-                "weight": jax.random.uniform(weight_key, (n_out, n_in), minval=-bound, maxval=bound),
-                "bias": jax.random.uniform(bias_key, (n_out,), minval=-bound, maxval=bound),
-            }
+    for n_in, n_out in itertools.pairwise(sizes):
+        key, *keys = jax.random.split(key, 3)
+        weight, bias = (
+            jax.random.uniform(k, shape, minval=-(n_in**-0.5), maxval=n_in**-0.5)
+            for k, shape in zip(keys, ((n_out, n_in), (n_out,)), strict=True)
         )
+        layers.append({"weight": weight, "bias": bias})
     return layers
 
 
@@ -108,7 +110,7 @@ class SoftDQN:
 
     def _behaviour(
         self, key: jax.Array, observations: jax.Array, online: Parameters
-    ) -> tuple[jax.Array, dict]:
+    ) -> tuple[jax.Array, dict[str, Any]]:
         advantages, _ = network(online, observations)
         explore = jax.random.bernoulli(key, EXPLORATION, (len(observations), 1))
         return jnp.where(explore, 0.0, advantages), {}
@@ -120,7 +122,10 @@ class SoftDQN:
         log_backward = -jnp.log(jnp.maximum(backward_legal.sum(axis=-1), 1))
         return jnp.where(batch.done, batch.log_gfn_reward, log_backward + next_values)
 
-    def _loss(self, online: Parameters, batch: gfnx.utils.TransitionData, targets: jax.Array):
+    def _loss(
+        self, online: Parameters, batch: gfnx.utils.TransitionData, targets: jax.Array
+    ) -> jax.Array:
+        """Huber loss of the chosen actions' Q, over the real transitions."""
         advantages, values = network(online, batch.obs)
         legal = ~self.env.get_invalid_mask(batch.state, self.env_params)
         log_policy = jax.nn.log_softmax(jnp.where(legal, advantages, -1e30), axis=-1)
@@ -167,6 +172,12 @@ def log_policy_of_all_states(online: Parameters, chunk: int = 16_000) -> np.ndar
     return masked - np.log(np.exp(masked).sum(axis=1, keepdims=True))
 
 
+def exact_total_variation(online: Parameters) -> float:
+    """Between what the network's policy samples and R / Z."""
+    reached = terminal_distribution(log_policy_of_all_states(online), NDIM, HEIGHT)
+    return total_variation(reached, target_distribution(NDIM, HEIGHT, REWARD))
+
+
 def train(seed: int, iterations: int, evaluate_every: int) -> Iterator[dict[str, Any]]:
     """Rows of the CSV, the first of the untrained network."""
     agent = SoftDQN()
@@ -175,16 +186,14 @@ def train(seed: int, iterations: int, evaluate_every: int) -> Iterator[dict[str,
         lambda n, start: jax.lax.fori_loop(0, n, agent.iteration, start), donate_argnums=1
     )
     compiled = advance.lower(jnp.int32(0), training).compile()
-    target = target_distribution(NDIM, HEIGHT, REWARD)
     cpu_seconds, done = 0.0, 0
     while True:
-        reached = terminal_distribution(log_policy_of_all_states(training.online), NDIM, HEIGHT)
         yield {
             "iteration": done,
             "trajectories": done * N_TRAJECTORIES,
             "transitions": int(training.transitions),
             "cpu_seconds": round(cpu_seconds, 3),
-            "total_variation": total_variation(reached, target),
+            "total_variation": exact_total_variation(training.online),
         }
         if done >= iterations:
             return
@@ -195,14 +204,40 @@ def train(seed: int, iterations: int, evaluate_every: int) -> Iterator[dict[str,
         done += step
 
 
+def train_by_script(
+    source: Path, seed: int, iterations: int, evaluate_every: int
+) -> list[dict[str, Any]]:
+    """The same rows from the repository's script, exact distance in the last one only."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows = run_script(source, folder, seed, iterations, evaluate_every)
+        rows[-1]["total_variation"] = exact_total_variation(saved_layers(folder))
+    return rows
+
+
+def write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Write each row as it comes, so that a stopped run leaves its curve; return the last."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    last: dict[str, Any] = {}
+    with path.open("w", newline="") as file:
+        for row in rows:
+            writer = csv.DictWriter(file, fieldnames=list(row))
+            if not last:
+                writer.writeheader()
+            writer.writerow(row)
+            file.flush()
+            last = row
+    return last
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--iterations", type=int, default=5000, help="of 16 trajectories each")
-    parser.add_argument("--evaluate-every", type=int, default=250, help="iterations")
-    parser.add_argument("--out", type=Path, default=Path("gfnx_soft_dqn.csv"))
+    parser.add_argument("--iterations", type=positive, default=5000, help="of 16 trajectories each")
+    parser.add_argument("--evaluate-every", type=positive, default=250, help="iterations")
+    parser.add_argument("--out", type=Path, default=Path("runs/gfnx_soft_dqn.csv"))
     parser.add_argument("--gfnx-source", type=Path, help="run the script of this checkout")
     return parser.parse_args()
 
@@ -210,24 +245,18 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     arguments = parse_arguments()
     settings = (arguments.seed, arguments.iterations, arguments.evaluate_every)
+    rows: Iterable[dict[str, Any]]
     if arguments.gfnx_source is None:
-        what, rows = LABEL, train(*settings)
+        release, what, rows = version("gfnx"), LABEL, train(*settings)
     else:
-        what, rows = "gfnx SoftDQN, its repository's script", run_script(
-            arguments.gfnx_source, *settings
-        )
-    last: dict[str, Any] = {}
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    with arguments.out.open("w", newline="") as file:
-        for row in rows:
-            if not last:
-                writer = csv.DictWriter(file, fieldnames=list(row))
-                writer.writeheader()
-            writer.writerow(row)
-            file.flush()
-            last = row
-    summary = {"library": "gfnx", "version": version("gfnx"), "what": what, **last}
-    if last.get("transitions") and last["cpu_seconds"]:
+        release, what = f"checkout {arguments.gfnx_source.resolve().name}", SCRIPT_LABEL
+        try:
+            rows = train_by_script(arguments.gfnx_source, *settings)
+        except ScriptError as error:
+            sys.exit(f"error: {error}")
+    last = write_csv(arguments.out, rows)
+    summary = {"library": "gfnx", "version": release, "what": what, **last}
+    if last["transitions"]:
         rate = last["transitions"] / last["cpu_seconds"]
         summary["transitions_per_cpu_second"] = round(rate, 1)
     print(json.dumps(summary), flush=True)

@@ -6,6 +6,8 @@ peers' environment, and two that were written apart can be checked against each 
 States are numbered in C order, the last coordinate fastest, as `numpy.ravel_multi_index` does.
 """
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,9 +19,7 @@ def all_states(ndim: int, height: int) -> NDArray[np.int64]:
     return np.indices((height,) * ndim).reshape(ndim, -1).T
 
 
-def target_distribution(
-    ndim: int, height: int, reward: tuple[float, float, float]
-) -> FloatArray:
+def target_distribution(ndim: int, height: int, reward: tuple[float, float, float]) -> FloatArray:
     """R(x) / Z over all states, R0 + R1 in the outer band + R2 in the ring within it."""
     r0, r1, r2 = reward
     distance = np.abs(all_states(ndim, height) / (height - 1) - 0.5)
@@ -44,7 +44,7 @@ def terminal_distribution(log_policy: FloatArray, ndim: int, height: int) -> Flo
     flow[0] = 1.0
     by_level = np.argsort(level, kind="stable")
     bounds = np.searchsorted(level[by_level], np.arange(ndim * (height - 1) + 2))
-    for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for begin, end in itertools.pairwise(bounds):
         rows = by_level[begin:end]
         for axis in range(ndim):
             movable = rows[states[rows, axis] < height - 1]

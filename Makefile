@@ -1,0 +1,72 @@
+# make demo    train on the hypergrid, evaluate exactly, draw the picture
+# make test    ruff, mypy and pytest
+#
+# Each makes .venv first if it is missing, and installs anew when setup.cfg, pyproject.toml or
+# constraints.txt has changed. Another Python:  make demo PYTHON=python3.12
+#
+# On Linux, PyPI's torch brings CUDA, several GB. With PIP_EXTRA_INDEX_URL set to PyTorch's index of
+# CPU builds, pip takes the small one.
+
+PYTHON ?= python3
+DEMO_ARGS ?= train --agent munchausen --ndim 4 --height 20 --trajectories 30000 --out runs/demo
+
+PY := .venv/bin/python
+PEERS_PY := .venv-peers/bin/python
+PIP_INSTALL := -m pip --disable-pip-version-check install
+
+.PHONY: help demo test lint peers clean distclean
+
+help:
+	@echo "make demo       train on the hypergrid, about a minute"
+	@echo "make test       ruff, mypy and pytest"
+	@echo "make lint       ruff and mypy only"
+	@echo "make peers      .venv-peers, with the libraries that benchmarks compare against"
+	@echo "make clean      remove caches and build folders"
+	@echo "make distclean  remove both virtual environments as well (runs/ always stays)"
+
+demo: .venv/.installed
+	$(PY) examples/hypergrid.py $(DEMO_ARGS)
+
+# One thread: faster for networks this small, and the same numbers on every machine's core count.
+test: lint
+	OMP_NUM_THREADS=1 $(PY) -m pytest
+
+# mypy twice: by the name gfn_gym.agents, as tests and examples import it, it does not find agents/.
+# Not on Python 3.10: the last numpy for it is typed differently. Its syntax is checked everywhere.
+lint: .venv/.installed
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	@if $(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then set -ex; \
+	  $(PY) -m mypy gfn_gym agents; \
+	  $(PY) -m mypy --allow-subclassing-any tests examples benchmarks; \
+	else echo "mypy is left out: it needs Python 3.11 here"; fi
+
+peers: .venv-peers/.installed
+
+.venv/.installed: setup.cfg pyproject.toml constraints.txt
+	@$(call ensure_venv,.venv)
+	$(PY) $(PIP_INSTALL) -c constraints.txt -e '.[all]'
+	@touch $@
+
+.venv-peers/.installed: benchmarks/peers.txt
+	@$(call ensure_venv,.venv-peers)
+	$(PEERS_PY) $(PIP_INSTALL) -r benchmarks/peers.txt
+	@touch $@
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find agents benchmarks examples gfn_gym tests -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf .venv .venv-peers
+
+# Asks for pip, not only for python, since an interrupted `python -m venv` leaves one without the
+# other.
+define ensure_venv
+$(1)/bin/python -m pip --version > /dev/null 2>&1 || { \
+  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' > /dev/null 2>&1 || { \
+    echo "Python 3.10 or newer is needed, but $(PYTHON) is: $$($(PYTHON) --version 2>&1)"; \
+    echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12"; \
+    exit 1; }; \
+  $(PYTHON) -m venv $(1); }
+endef

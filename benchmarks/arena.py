@@ -1,0 +1,79 @@
+"""Runs contestants as subprocesses, pinned to one core, in turn, and keeps what they measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+OURS = sys.executable
+PEERS = HERE.parent / ".venv-peers" / "bin" / "python"
+
+Line = dict[str, Any]
+
+
+def run(python: Path | str, script: str, *args: object, core: int = 0) -> Line:
+    """Run a contestant's script on one core; return its line of JSON.
+
+    Raises:
+        SystemExit: it failed; with what it wrote to stderr.
+    """
+    pin = ["taskset", "-c", str(core)] if shutil.which("taskset") else []
+    command = [*pin, str(python), str(HERE / "contestants" / script), *map(str, args)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def require_peers() -> None:
+    """Stop with a sentence where the peers are not installed."""
+    if not PEERS.exists():
+        raise SystemExit("the peers are not installed: run `make peers` first")
+
+
+def median(lines: Sequence[Line], key: str) -> float:
+    return statistics.median(line[key] for line in lines)
+
+
+def spread(lines: Sequence[Line], key: str) -> str:
+    """The median, and the least and the largest."""
+    values = sorted(line[key] for line in lines)
+    return f"{statistics.median(values):,.0f} ({values[0]:,.0f}–{values[-1]:,.0f})"
+
+
+def save(name: str, lines: Sequence[Line]) -> Path:
+    """Keep every single measurement, with the machine and the versions, as JSON."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    about = {
+        "date": time.strftime("%Y-%m-%d %H:%M"),
+        "command": " ".join(["python", *sys.argv]),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("gfn-gym", "numpy", "torch", "gymnasium")},
+    }
+    path.write_text(json.dumps({"about": about, "measurements": list(lines)}, indent=1) + "\n")
+    return path
+
+
+def processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for row in info.read_text().splitlines():
+            if row.startswith("model name"):
+                return row.partition(":")[2].strip()
+    return platform.processor()

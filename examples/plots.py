@@ -1,0 +1,85 @@
+"""The pictures of the hypergrid example."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from gfn_gym.dag import Floats, States
+from gfn_gym.envs.hypergrid import Hypergrid
+from gfn_gym.evaluation import Policy, sample, target_distribution, terminal_distribution
+from gfn_gym.graph import enumerate_graph
+
+BINS = 100  # at most so many cells a side are drawn
+
+
+def draw_curve(history: list[dict[str, float]], metric: str, path: Path) -> None:
+    """Draw the metric, and the error of log Z, over trajectories and over CPU seconds."""
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for axis, count in zip(axes, ("trajectories", "cpu_seconds"), strict=True):
+        x = [row[count] for row in history]
+        axis.plot(x, [row[metric] for row in history], "o-", ms=3, label=metric.replace("_", " "))
+        if "log_z_error" in history[0]:
+            error = [abs(row["log_z_error"]) for row in history]
+            axis.plot(x, error, "s--", ms=3, alpha=0.6, label="|log Z error|")
+        axis.set(yscale="log", xlabel=count.replace("_", " "))
+        axis.grid(which="both", alpha=0.3)
+    axes[0].legend()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def draw_distributions(dag: Hypergrid, policy: Policy, path: Path, exact: bool) -> None:
+    """Draw target and learnt distribution side by side, over the first two coordinates.
+
+    Exactly where the grid can be enumerated, other coordinates summed over. On larger grids the
+    reward is drawn with the other coordinates at 0, and the learnt distribution by 20,000 samples.
+    """
+    if exact:
+        graph = enumerate_graph(dag)
+        cells = graph.states[graph.objects]
+        titles = ("target R/Z", "learnt")
+        weights = (target_distribution(graph), terminal_distribution(graph, policy))
+        planes = [_plane(dag, cells, weight) for weight in weights]
+    else:
+        samples = sample(dag, policy, 20_000)
+        titles = ("R, other coordinates at 0", "20,000 samples")
+        planes = [_slice(dag), _plane(dag, samples.states, np.full(len(samples), 1 / 20_000))]
+    figure, axes = plt.subplots(1, 2, figsize=(10.5, 4.4), layout="constrained")
+    for axis, title, plane in zip(axes, titles, planes, strict=True):
+        top = max(float(p.max()) for p in planes) if exact else float(plane.max())
+        extent = (0, dag.height, 0, dag.height if dag.ndim > 1 else 1)
+        image = axis.imshow(plane.T, origin="lower", vmin=0, vmax=top, extent=extent, aspect="auto")
+        axis.set(title=title, xlabel="x0", ylabel="x1" if dag.ndim > 1 else "")
+        if not exact or axis is axes[-1]:
+            figure.colorbar(image, ax=axis)
+    figure.suptitle(repr(dag))
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _plane(dag: Hypergrid, cells: States, weight: Floats) -> Floats:
+    """Sum weights over all coordinates but the first two, in at most BINS × BINS bins."""
+    pair = np.stack([cells[:, 0], cells[:, 1] if dag.ndim > 1 else 0 * cells[:, 0]])
+    bins = min(dag.height, BINS)
+    shape = (bins, bins if dag.ndim > 1 else 1)
+    plane = np.zeros(shape)
+    np.add.at(plane, tuple(pair.astype(np.int64) * bins // dag.height), weight)
+    return plane
+
+
+def _slice(dag: Hypergrid) -> Floats:
+    """R at the bins' lower corners, the other coordinates at 0."""
+    bins = min(dag.height, BINS)
+    shape = (bins, bins if dag.ndim > 1 else 1)
+    cells = dag.initial_states(shape[0] * shape[1])
+    corners = np.arange(bins) * dag.height // bins
+    cells[:, 0] = corners.repeat(shape[1])
+    if dag.ndim > 1:
+        cells[:, 1] = np.tile(corners, bins)
+    return np.exp(dag.log_reward(cells)).reshape(shape)

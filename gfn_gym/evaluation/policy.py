@@ -1,0 +1,93 @@
+"""What evaluation takes for a policy, and the checks on what it returns."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gfn_gym.dag import DAG, Floats, Mask, States
+from gfn_gym.mdp import BackwardPolicy
+
+TOLERANCE = 1e-4
+"""How far from one a row of probabilities may sum: float32 networks are not exact."""
+
+
+class Policy(Protocol):
+    """States (n, d) → log-probabilities of the actions, float (n, n_actions), −inf where illegal.
+
+    It is asked only about states in which something is legal. A policy may also have a method
+    ``log_flow(states) -> (n,)``, its estimate of log F (the soft value V); then the error of
+    its log Z is evaluated too.
+    """
+
+    def __call__(self, states: States, /) -> NDArray[Any]: ...
+
+
+def uniform_policy(dag: DAG) -> Policy:
+    """Return the policy that chooses uniformly among the legal actions: a baseline."""
+    return partial(_uniform, dag)  # unlike a closure, it can be pickled
+
+
+def _uniform(dag: DAG, states: States) -> Floats:
+    mask = dag.action_mask(states)
+    log_prob = -np.log(np.maximum(mask.sum(axis=1, keepdims=True), 1))
+    return np.where(mask, log_prob, -np.inf)
+
+
+def log_probs_of(dag: DAG, policy: Policy, states: States, mask: Mask | None = None) -> Floats:
+    """Return the policy's log-probabilities, checked and normalised in float64.
+
+    Args:
+        dag: the DAG.
+        policy: the policy.
+        states: (n, d), each with a legal action.
+        mask: ``dag.action_mask(states)`` where it is at hand.
+
+    Returns:
+        float64 (n, n_actions), exactly −inf where illegal. Float32 networks sum to one only to
+        about 1e-6; the rest is divided out here, so that exact distributions sum to one.
+
+    Raises:
+        ValueError: another shape, NaN, mass on an illegal action, or a row that does not sum to
+            one; the message names the first such state.
+    """
+    mask = dag.action_mask(states) if mask is None else mask
+    return _normalised(policy(states), mask, states, "the policy")
+
+
+def checked_backward_policy(dag: DAG, policy: BackwardPolicy | None) -> BackwardPolicy | None:
+    """Return the backward policy with the checks of :func:`log_probs_of`; None stays None."""
+    return None if policy is None else partial(_checked_backward, dag, policy)
+
+
+def _checked_backward(dag: DAG, policy: BackwardPolicy, states: States) -> Floats:
+    return _normalised(policy(states), dag.backward_mask(states), states, "the backward policy")
+
+
+def _normalised(log_probs: Any, mask: Mask, states: States, source: str) -> Floats:
+    values = np.asarray(log_probs, dtype=np.float64)
+    if values.shape != mask.shape:
+        raise ValueError(
+            f"{source} returned shape {values.shape} for states of shape {states.shape}; "
+            f"it must return log-probabilities, shape {mask.shape}"
+        )
+    with np.errstate(over="ignore"):
+        probs = np.exp(values)
+    # A masked logit of −1e8, as sb3-contrib writes it, has no mass either: exp of it is 0.
+    astray = (probs > 0) & ~mask
+    total = probs.sum(axis=1)
+    good = (np.abs(total - 1) <= TOLERANCE) & ~astray.any(axis=1)  # NaN is not good either
+    if not good.all():
+        row = int(np.argmin(good))
+        if np.isnan(values[row]).any():
+            problem = "NaN"
+        elif astray[row].any():
+            action = int(np.argmax(astray[row]))
+            problem = f"probability {probs[row, action]:.4g} for the illegal action {action}"
+        else:
+            problem = f"log-probabilities whose exponentials sum to {total[row]:.6g}, not 1,"
+        raise ValueError(f"{source} returned {problem} in state {states[row].tolist()}")
+    return np.where(mask, values, -np.inf) - np.log(total)[:, None]

@@ -1,0 +1,301 @@
+"""check_dag passes what is right, and names what is wrong."""
+
+import numpy as np
+import pytest
+from dags import DAGS, Piles, Strides, Words
+from gymnasium import spaces
+
+from gfn_gym import check_dag
+from gfn_gym.checks import DAGError
+from gfn_gym.envs.hypergrid import Hypergrid
+
+GOOD = {
+    **DAGS,
+    "line": Hypergrid(1, 7),
+    "square": Hypergrid(2, 5, reward="hard"),
+    "cube": Hypergrid(3, 2),
+    "custom": Hypergrid(2, 4, reward=lambda x: -x.sum(axis=1)),
+    "one word": Words(1, 1),
+    "one pile": Piles(1, 1),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_good(name):
+    check_dag(GOOD[name])
+
+
+def test_too_large():
+    with pytest.raises(ValueError, match="max_states=100 states"):
+        check_dag(Hypergrid(), max_states=100)
+
+
+class MaskAllowsTooMuch(Strides):
+    """outside state_space"""
+
+    def action_mask(self, states):
+        return np.ones((len(states), self.n_actions), dtype=bool)
+
+
+class MaskAllowsTooLittle(Strides):
+    """no forward walk reaches|forward_action is illegal in the parent"""
+
+    def action_mask(self, states):
+        return super().action_mask(states) & (np.arange(5) != 0)
+
+
+class MaskForgetsSome(Strides):
+    """forward_action is illegal in the parent"""
+
+    def action_mask(self, states):
+        mask = super().action_mask(states)
+        mask[states.sum(axis=1) == 3, 0] = False
+        return mask
+
+
+class MaskOfIntegers(Strides):
+    """action_mask must be bool"""
+
+    def action_mask(self, states):
+        return super().action_mask(states).astype(int)
+
+
+class MaskTooNarrow(Strides):
+    """action_mask must be bool \\(3, 5\\)"""
+
+    def action_mask(self, states):
+        return super().action_mask(states)[:, :4]
+
+
+class BackwardMaskInStart(Strides):
+    """backward_mask must be False everywhere in s0"""
+
+    def backward_mask(self, states):
+        return np.ones((len(states), 4), dtype=bool)
+
+
+class BackwardMaskTooMuch(Piles):
+    """backward_step leads to a state that no forward walk reaches"""
+
+    def backward_mask(self, states):
+        return np.repeat(states.any(axis=1, keepdims=True), 3, axis=1)
+
+
+class BackwardMaskTooLittle(Strides):
+    """backward_action is illegal in the next state"""
+
+    def backward_mask(self, states):
+        mask = super().backward_mask(states)
+        mask[(states == 2).all(axis=1), 1] = False
+        return mask
+
+
+class DeadEnd(Strides):
+    """backward_action is illegal in the next state"""
+
+    def backward_mask(self, states):
+        return super().backward_mask(states) & (states != [1, 1]).any(axis=1)[:, None]
+
+
+class BackwardElsewhere(Strides):
+    """backward_action does not undo its action"""
+
+    def backward_step(self, states, backward_actions):
+        return super().backward_step(states, np.where(states[:, 0] == 3, 0, backward_actions))
+
+
+class BackwardStays(Strides):
+    """backward_action does not undo its action"""
+
+    def backward_step(self, states, backward_actions):
+        return states
+
+
+class BackwardActionWrong(Strides):
+    """backward_action is illegal in the next state|backward_action does not undo"""
+
+    def backward_action(self, states, actions):
+        return actions ^ 1
+
+
+class ForwardActionWrong(Words):
+    """forward_action does not lead from the parent back"""
+
+    def forward_action(self, states, backward_actions):
+        return backward_actions * self.size
+
+
+class ForwardActionIllegal(Strides):
+    """forward_action is illegal in the parent"""
+
+    def forward_action(self, states, backward_actions):
+        return np.full(len(states), 1)
+
+
+class NotCanonical(Piles):
+    """a row that is not canonical"""
+
+    def _sorted(self, states):
+        return states
+
+
+class ParallelIgnored(Piles):
+    """n_parallel"""
+
+    def n_parallel(self, states, actions):
+        return np.ones(len(states), dtype=int)
+
+
+class GroupTooSmall(Piles):
+    """backward_group leaves out"""
+
+    def backward_group(self, states, actions):
+        group = super().backward_group(states, actions)
+        return group & (np.cumsum(group, axis=1) == 1)
+
+
+class GroupTooLarge(Piles):
+    """backward_group holds"""
+
+    def backward_action(self, states, actions):
+        return Piles().backward_action(states, actions)
+
+    def backward_group(self, states, actions):
+        return np.ones((len(states), 3), dtype=bool)
+
+
+class BothWrongTogether(Strides):
+    """n_parallel is not the number of parallel actions|backward_group"""
+
+    def n_parallel(self, states, actions):
+        return np.full(len(states), 2)
+
+    def backward_group(self, states, actions):
+        return self.backward_mask(self.step(states, actions)[0])
+
+
+class Cycle(Strides):
+    """cycle"""
+
+    def action_mask(self, states):
+        return np.ones((len(states), self.n_actions), dtype=bool)
+
+    def step(self, states, actions):
+        nexts, done = super().step(states, actions)
+        return nexts % self.height, done
+
+
+class InfiniteReward(Strides):
+    """Infinite.* returned -inf at state \\[2, 1\\]"""
+
+    def log_reward(self, states):
+        return np.where((states == [2, 1]).all(axis=1), -np.inf, 0.0)
+
+
+class RewardShape(Strides):
+    """RewardShape.* returned shape \\(16, 1\\)"""
+
+    def log_reward(self, states):
+        return np.zeros((len(states), 1))
+
+
+class StatesOfWrong(Strides):
+    """states_of\\(observe\\(state\\)\\) is not the state"""
+
+    def states_of(self, observations):
+        return super().states_of(observations)[:, ::-1]
+
+
+class StopMoves(Strides):
+    """stop action must end it and change nothing"""
+
+    def _moves(self, actions):
+        return np.array([[1, 0], [2, 0], [0, 1], [0, 2], [-1, 0]])[actions]
+
+
+class NeverDone(Words):
+    """step must say it is done exactly where nothing is legal"""
+
+    def step(self, states, actions):
+        nexts, done = super().step(states, actions)
+        return nexts, done & False
+
+
+class DoneTooEarly(Strides):
+    """only stop_action may end the construction"""
+
+    def step(self, states, actions):
+        nexts, done = super().step(states, actions)
+        return nexts, done | (nexts == 3).all(axis=1)
+
+
+class StepWritesIntoItsStates(Words):
+    """step must not change the states"""
+
+    def step(self, states, actions):
+        nexts, done = super().step(states, actions)
+        states[:] = nexts
+        return states, done
+
+
+class BackwardStepWritesIntoItsStates(Words):
+    """backward_step must not change the states"""
+
+    def backward_step(self, states, backward_actions):
+        states[:] = super().backward_step(states, backward_actions)
+        return states
+
+
+class NoStop(Strides):
+    """stop_action=5 is not an action"""
+
+    stop_action = 5
+
+
+class StartOutside(Words):
+    """is not in state_space"""
+
+    def initial_states(self, n):
+        return np.full((n, self.length), self.size + 1)
+
+
+class FloatStates(Strides):
+    """initial_states\\(3\\) must be integers"""
+
+    def initial_states(self, n):
+        return np.zeros((n, 2))
+
+
+class StartsDiffer(Strides):
+    """the same state n times"""
+
+    def initial_states(self, n):
+        return np.arange(2 * n).reshape(n, 2)
+
+
+class NothingToDo(Words):
+    """action_mask allows nothing in s0"""
+
+    def action_mask(self, states):
+        return np.zeros((len(states), self.n_actions), dtype=bool)
+
+
+BROKEN = [
+    value
+    for name, value in list(globals().items())
+    if isinstance(value, type) and value.__module__ == __name__
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda cls: cls.__name__)
+def test_broken(broken):
+    """Each class's docstring is what the message must say."""
+    with pytest.raises(DAGError, match=broken.__doc__):
+        check_dag(broken())
+
+
+def test_a_space_that_has_no_one_hot_form_must_bring_its_own():
+    dag = Words()
+    dag.state_space = spaces.Box(0, 2, (dag.length,), dtype=np.int64)
+    with pytest.raises(TypeError, match="write observation_space, observe and states_of"):
+        check_dag(dag)

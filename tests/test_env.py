@@ -1,0 +1,355 @@
+"""The single environment: Gymnasium's and SB3's checkers, masks, endings, pictures, pickles."""
+
+import copy
+import pickle
+import subprocess
+import sys
+
+import gymnasium
+import numpy as np
+import pytest
+from dags import DAGS, Words
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
+from stable_baselines3.common.env_checker import check_env as sb3_check_env
+
+import gfn_gym
+from gfn_gym import GFNEnv, GFNVectorEnv
+from gfn_gym.envs.hypergrid import Hypergrid
+from gfn_gym.mdp import MDP, check_legal, sample_actions, sample_from
+
+IDS = ["HypergridGFN-v0", "HypergridGFN-Hard-v0"]
+TERMINATE_IDS = ["HypergridGFN-Terminate-v0", "HypergridGFN-Hard-Terminate-v0"]
+
+
+@pytest.mark.parametrize("observation", ["onehot", "state"])
+@pytest.mark.parametrize("id", TERMINATE_IDS)
+def test_gymnasium_checker(id, observation):
+    env = gymnasium.make(id, observation=observation, disable_env_checker=True)
+    check_env(env.unwrapped)
+
+
+@pytest.mark.parametrize("observation", ["onehot", "state"])
+@pytest.mark.parametrize("id", TERMINATE_IDS)
+def test_sb3_checker(id, observation):
+    sb3_check_env(gymnasium.make(id, observation=observation).unwrapped)
+
+
+@pytest.mark.parametrize("name", DAGS)
+def test_checkers_on_other_dags(name):
+    env = GFNEnv(DAGS[name], invalid_action="terminate")
+    check_env(env, skip_render_check=True)
+    sb3_check_env(env)
+
+
+@pytest.mark.parametrize("id", [*IDS, *TERMINATE_IDS])
+def test_rollouts_through_the_passive_checker(id):
+    env = gymnasium.make(id, ndim=2, height=5)
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        observation, info = env.reset(seed=1)
+        assert observation.dtype == np.float32 and observation in env.observation_space
+        ended, total = False, 0
+        while not ended:
+            action = sample_actions(info["action_mask"][None], generator)[0]
+            previous = observation
+            observation, reward, ended, truncated, info = env.step(action)
+            assert isinstance(reward, float) and reward <= np.log(4.0)
+            assert not truncated
+            total += 1
+        assert np.array_equal(observation, previous), "the stop action changes nothing"
+
+
+def test_observations():
+    env = gymnasium.make("HypergridGFN-v0", ndim=2, height=3)
+    onehot, _ = env.reset()
+    assert onehot.tolist() == [1, 0, 0, 1, 0, 0]
+    assert env.step(1)[0].tolist() == [1, 0, 0, 0, 1, 0]
+    assert env.observation_space == gymnasium.spaces.Box(0, 1, (6,), np.float32)
+    env = gymnasium.make("HypergridGFN-v0", ndim=2, height=3, observation="state")
+    assert env.reset()[0].tolist() == [0, 0]
+    assert env.step(1)[0].tolist() == [0, 1]
+    assert env.observation_space == gymnasium.spaces.MultiDiscrete([3, 3], dtype=np.int32)
+    assert env.unwrapped.state.tolist() == [0, 1]
+    with pytest.raises(ValueError, match="observation='pixels' is unknown"):
+        gymnasium.make("HypergridGFN-v0", observation="pixels")
+
+
+@pytest.mark.parametrize("observation", ["onehot", "state"])
+@pytest.mark.parametrize("name", DAGS)
+def test_observations_give_their_states_back(name, observation):
+    env = GFNEnv(DAGS[name], observation=observation)
+    states = env.dag.state_space.nvec - 1 - env.dag.initial_states(4)
+    shown = env.observer.observe(states)
+    back = env.observer.states_of(shown)
+    assert np.array_equal(back, states) and back.dtype == env.dag.state_space.dtype
+    shown[:] = 0
+    assert np.array_equal(env.observer.states_of(env.observer.observe(states)), states)
+
+
+def test_masks():
+    env = gymnasium.make("HypergridGFN-v0", ndim=2, height=2)
+    _, first = env.reset()
+    assert first["action_mask"].dtype == np.int8 and first["action_mask"].tolist() == [1, 1, 1]
+    _, _, _, _, second = env.step(0)
+    assert second["action_mask"].tolist() == [0, 1, 1]
+    assert first["action_mask"].tolist() == [1, 1, 1], "the mask is a fresh array each time"
+    masks = env.unwrapped.action_masks()
+    assert masks.dtype == bool and masks.tolist() == [False, True, True]
+    second["action_mask"][:], masks[:] = 1, True
+    assert env.unwrapped.action_masks().tolist() == [False, True, True]
+    with pytest.raises(ValueError, match="action 0 is illegal"):
+        env.step(0)
+    assert env.action_space.sample(mask=second["action_mask"]) in (0, 1, 2)
+
+
+def test_the_last_mask_keeps_a_bit():
+    env = GFNEnv(Words(1, 3))
+    env.reset()
+    _, _, ended, _, info = env.step(2)
+    assert ended and info["action_mask"].tolist() == [1, 0, 0]
+    assert env.action_masks().tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("action", [0, 3, -1, 10**12])
+def test_illegal_actions(action):
+    env = gymnasium.make("HypergridGFN-v0", ndim=2, height=2, disable_env_checker=True)
+    env.reset()
+    env.step(0)
+    message = rf"action {action} is illegal in state \[1, 0\] of Hypergrid\(.*; legal are \[1, 2\]"
+    with pytest.raises(ValueError, match=message):
+        env.step(action)
+    assert env.unwrapped.state.tolist() == [1, 0]
+    assert env.step(1)[0].tolist() == [0, 1, 0, 1], "the episode goes on after the error"
+
+
+@pytest.mark.parametrize("action", [0.0, "0", None, [0, 1], np.array([True])])
+def test_actions_that_are_no_actions(action):
+    env = GFNEnv(Hypergrid(2, 2))
+    env.reset()
+    with pytest.raises(ValueError, match=r"actions must be 1 integer\(s\), not"):
+        env.step(action)
+
+
+@pytest.mark.parametrize("action", [0, np.int64(0), np.array(0), np.array([0], dtype=np.uint8)])
+def test_forms_of_actions(action):
+    env = GFNEnv(Hypergrid(2, 2))
+    env.reset()
+    assert env.step(action)[0].tolist() == [0, 1, 1, 0]
+
+
+def test_long_lists_of_legal_actions_are_cut():
+    dag = Words(10, 5)
+    with pytest.raises(ValueError, match=r"legal are \[0, 1, .*, 19\] and more"):
+        check_legal(dag, dag.initial_states(2), np.array([0, 50]))
+
+
+@pytest.mark.parametrize("action", [0, -1, 17])
+def test_terminate(action):
+    env = GFNEnv(Hypergrid(2, 2), invalid_action="terminate", invalid_reward=-50.0)
+    env.reset()
+    env.step(0)
+    observation, reward, ended, truncated, info = env.step(action)
+    assert (reward, ended, truncated) == (-50.0, True, False)
+    assert observation.tolist() == [0, 1, 1, 0] and info["action_mask"].tolist() == [0, 1, 1]
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        env.step(2)
+    env.reset()
+    assert env.step(0)[0].tolist() == [0, 1, 1, 0]
+
+
+def test_terminate_punishes_below_any_return():
+    env = gymnasium.make("HypergridGFN-Hard-Terminate-v0").unwrapped
+    env.reset()
+    for _ in range(19):
+        env.step(0)
+    assert env.step(0)[1] == -100.0
+    assert env.simulator.invalid_action == "terminate"
+
+
+def test_stepping_outside_an_episode():
+    env = GFNEnv(Hypergrid(2, 3))
+    with pytest.raises(gymnasium.error.ResetNeeded, match=r"call reset\(\) before step"):
+        env.step(0)
+    env.reset()
+    env.step(2)
+    with pytest.raises(gymnasium.error.ResetNeeded, match=r"call reset\(\) before step"):
+        env.step(0)
+
+
+def test_rewards_by_hand():
+    env = GFNEnv(Hypergrid(2, 5))
+    env.reset()
+    rewards = [env.step(action)[1] for action in (0, 0, 1, 2)]
+    assert rewards == pytest.approx([0.0, 0.0, np.log(1 / 2), np.log(1e-3)], abs=1e-12)
+
+
+def test_backward_policy_is_the_reward():
+    def always_first_nonzero(states):
+        return np.where(np.cumsum(states > 0, axis=1) == 1, np.log([0.75, 0.25]), np.log(0.25))
+
+    env = GFNEnv(Hypergrid(2, 5), backward_policy=always_first_nonzero)
+    env.reset()
+    env.step(0)
+    assert env.step(1)[1] == pytest.approx(np.log(0.25))
+
+
+# ---- drawing --------------------------------------------------------------------------------
+
+
+def test_ansi():
+    env = gymnasium.make("HypergridGFN-v0", ndim=2, height=8, render_mode="ansi")
+    env.reset()
+    before = env.render()
+    lines = before.splitlines()
+    assert len(lines) == 10 and {len(line) for line in lines} == {18}
+    assert before.count("@@") == 1 and "█" in before
+    env.step(1)
+    after = env.render()
+    assert after != before and after.count("··") == 1
+    env.step(2)
+    assert env.render().count("@@") == 1, "an ended walk can still be drawn"
+    env.reset()
+    assert env.render() == before
+
+
+@pytest.mark.parametrize(
+    ("ndim", "axes", "shape"),
+    [(1, (0, 1), (160, 20, 3)), (2, (0, 1), (160, 160, 3)), (4, (3, 1), (160, 160, 3))],
+)
+def test_rgb_array(ndim, axes, shape):
+    dag = Hypergrid(ndim=ndim, height=8, render_axes=axes)
+    env = GFNEnv(dag, render_mode="rgb_array")
+    env.reset()
+    pictures = [env.render()]
+    for action in (dag.render_axes[0], dag.render_axes[0], dag.stop_action):
+        env.step(action)
+        pictures.append(env.render())
+    for picture in pictures:
+        assert picture.dtype == np.uint8 and picture.shape == shape
+    assert (pictures[0] != pictures[1]).any() and (pictures[1] != pictures[2]).any()
+    assert len(np.unique(pictures[0].reshape(-1, 3), axis=0)) >= 4
+
+
+def test_default_rendering():
+    env = GFNEnv(DAGS["words"], render_mode="ansi")
+    env.reset()
+    env.step(3)
+    assert env.render() == "[2, 2, 2]\n[2, 1, 2]"
+
+
+def test_render_modes():
+    env = GFNEnv(Hypergrid(2, 3))
+    env.reset()
+    assert env.render() is None
+    assert env.metadata == {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}
+    with pytest.raises(ValueError, match=r"render_mode='human' is not one of \['ansi', 'rgb_arr"):
+        GFNEnv(Hypergrid(2, 3), render_mode="human")
+    with pytest.raises(ValueError, match=r"'rgb_array' is not one of \['ansi'\]"):
+        GFNEnv(DAGS["words"], render_mode="rgb_array")
+    for dag in (Hypergrid(2, 3), DAGS["words"]):
+        with pytest.raises(ValueError, match="render mode 'human'"):
+            dag.render(dag.initial_states(1), "human")
+
+
+@pytest.mark.parametrize("make", [GFNEnv, GFNVectorEnv])
+def test_render_before_reset(make):
+    env = make(Hypergrid(2, 3), render_mode="ansi")
+    with pytest.raises(gymnasium.error.ResetNeeded, match="reset"):
+        env.render()
+
+
+# ---- construction, copies, imports ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("id", [*IDS, *TERMINATE_IDS])
+def test_make_with_the_module_prefix(id):
+    env = gymnasium.make(f"gfn_gym:{id}")
+    assert (env.unwrapped.dag.ndim, env.unwrapped.dag.height) == (4, 20)
+    assert env.unwrapped.dag.reward == ("hard" if "Hard" in id else "standard")
+
+
+def test_pickle_and_deepcopy():
+    env = gymnasium.make("HypergridGFN-v0", ndim=3, height=4)
+    env.reset(seed=0)
+    env.step(1)
+    for twin in (pickle.loads(pickle.dumps(env)), copy.deepcopy(env)):
+        assert twin.spec == env.spec
+        assert twin.step(0)[0].tolist() == copy.deepcopy(env).step(0)[0].tolist()
+    assert pickle.loads(pickle.dumps(env.spec)) == env.spec
+    again = gymnasium.make(pickle.loads(pickle.dumps(env.spec)))
+    assert repr(again.unwrapped.dag) == repr(env.unwrapped.dag)
+
+
+def test_spec_to_json():
+    spec = gymnasium.make("HypergridGFN-v0", ndim=2).spec
+    assert gymnasium.envs.registration.EnvSpec.from_json(spec.to_json()).kwargs["ndim"] == 2
+
+
+def test_dag_must_be_a_dag():
+    for dag in (dict, "builtins:dict", Hypergrid(2, 2)):
+        with pytest.raises(TypeError, match=r"must be a subclass of gfn_gym\.DAG"):
+            gfn_gym.env.make_env(dag)
+
+
+def test_unknown_arguments():
+    with pytest.raises(TypeError, match="heigth"):
+        gymnasium.make("HypergridGFN-v0", heigth=3)
+    with pytest.raises(TypeError, match="heigth"):
+        gymnasium.make_vec("HypergridGFN-v0", heigth=3)
+    with pytest.raises(TypeError, match="autoreset_mode"):
+        gymnasium.make("HypergridGFN-v0", autoreset_mode=AutoresetMode.SAME_STEP)
+
+
+def test_imports_without_torch():
+    script = """
+import sys
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "stable_baselines3", "matplotlib", "rdkit"):
+            raise ImportError(name + " is blocked")
+sys.meta_path.insert(0, NoTorch())
+import gymnasium
+env = gymnasium.make("gfn_gym:HypergridGFN-v0", render_mode="rgb_array")
+env.reset()
+env.step(0)
+env.render()
+gymnasium.make_vec("HypergridGFN-v0", num_envs=3).reset()
+import gfn_gym.wrappers, gfn_gym.checks, gfn_gym.graph
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True, timeout=60)
+
+
+# ---- sampling -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.int64, np.float32])
+def test_sample_actions_is_uniform_over_the_legal(order, dtype):
+    mask = np.array([[1, 0, 1, 1], [0, 0, 0, 1], [0, 1, 1, 0]], dtype=dtype)
+    many = np.asarray(np.tile(mask, (4000, 1)), order=order)
+    actions = sample_actions(many, np.random.default_rng(0)).reshape(4000, 3)
+    assert actions.dtype == np.int64
+    for row in range(3):
+        share = np.bincount(actions[:, row], minlength=4) / 4000
+        assert share == pytest.approx(mask[row] / mask[row].sum(), abs=0.03)
+        assert (share[mask[row] == 0] == 0).all()
+
+
+def test_sample_actions_refuses_empty_rows():
+    with pytest.raises(ValueError, match="row 1 of the mask has no legal action"):
+        sample_actions(np.array([[True, False], [False, False]]), np.random.default_rng(0))
+
+
+def test_sample_from():
+    log_probs = np.tile([np.log(0.5), -np.inf, np.log(0.2), np.log(0.3)], (4000, 1))
+    share = np.bincount(sample_from(log_probs, np.random.default_rng(0)), minlength=4) / 4000
+    assert share == pytest.approx([0.5, 0.0, 0.2, 0.3], abs=0.03) and share[1] == 0
+
+
+def test_backward_log_probs():
+    mdp = MDP(Hypergrid(3, 4))
+    log_p = mdp.backward_log_probs(np.array([[0, 0, 0], [0, 2, 1]]))
+    assert (log_p[0] == -np.inf).all()
+    assert np.exp(log_p[1]) == pytest.approx([0, 0.5, 0.5])

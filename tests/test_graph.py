@@ -1,0 +1,123 @@
+"""The layout that exact evaluation reads: numbers, layers, look-ups, refusals."""
+
+import numpy as np
+import pytest
+from dags import DAGS, Strides, Words
+from gymnasium import spaces
+
+from gfn_gym.envs.hypergrid import Hypergrid
+from gfn_gym.graph import batches, enumerate_graph
+
+
+class Wide(Words):
+    """The same words in a state space of more than 2^63 rows, so that keys are no integers."""
+
+    def __init__(self):
+        super().__init__()
+        self.state_space = spaces.MultiDiscrete([2**40] * self.length)
+
+
+class Shifted(Words):
+    """A state space of Gymnasium's that is no MultiDiscrete."""
+
+    def __init__(self):
+        super().__init__()
+        self.state_space = spaces.Box(0, 5, (self.length,), dtype=np.int64)
+
+
+ALL = {**DAGS, "hypergrid": Hypergrid(3, 5), "wide": Wide(), "box": Shifted()}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_layout(name):
+    dag = ALL[name]
+    graph = enumerate_graph(dag)
+    n, edges = len(graph.states), len(graph.parents)
+    assert np.array_equal(graph.states[0], dag.initial_states(1)[0])
+    assert (graph.parents < graph.children).all()
+    assert graph.layers[0] == graph.edge_layers[0] == 0
+    assert (graph.layers[-1], graph.edge_layers[-1]) == (n, edges)
+    layer = np.repeat(np.arange(len(graph.layers) - 1), np.diff(graph.layers))
+    edge_layer = np.repeat(np.arange(len(graph.layers) - 1), np.diff(graph.edge_layers))
+    assert np.array_equal(layer[graph.parents], edge_layer)
+    longest = np.zeros(n, dtype=int)  # by the definition, edge by edge in topological order
+    for parent, child in zip(graph.parents, graph.children, strict=True):
+        longest[child] = max(longest[child], longest[parent] + 1)
+    assert np.array_equal(layer, longest)
+    nexts, _ = dag.step(graph.states[graph.parents], graph.actions)
+    assert np.array_equal(nexts, graph.states[graph.children])
+    assert (np.diff(graph.objects) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "states", "edges", "objects", "layers"),
+    [
+        ("words", 27, 54, 8, 4),
+        ("piles", 20, 45, 20, 10),
+        ("piles_total", 13, 28, 3, 6),
+        ("strides", 16, 40, 16, 7),
+        ("hypergrid", 125, 300, 125, 13),
+    ],
+)
+def test_sizes(name, states, edges, objects, layers):
+    graph = enumerate_graph(ALL[name])
+    sizes = (len(graph.states), len(graph.parents), len(graph.objects), len(graph.layers) - 1)
+    assert sizes == (states, edges, objects, layers)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_index_of(name):
+    dag = ALL[name]
+    graph = enumerate_graph(dag)
+    order = np.random.default_rng(0).permutation(len(graph.states))
+    assert np.array_equal(graph.index_of(graph.states[order]), order)
+    assert np.array_equal(graph.index_of(graph.states[order].astype(np.int32)), order)
+    outside = dag.initial_states(2) + np.array([[2**39], [-(2**39)]])
+    assert graph.index_of(outside).tolist() == [-1, -1]
+    assert graph.index_of(graph.states[:0]).tolist() == []
+
+
+def test_index_of_rows_that_no_walk_reaches():
+    graph = enumerate_graph(DAGS["piles"])
+    assert graph.index_of(np.array([[1, 0, 0], [0, 1, 0], [0, 0, 7]])).tolist() == [1, -1, -1]
+
+
+def test_structured_keys_find_the_same_graph():
+    narrow, wide = enumerate_graph(Words()), enumerate_graph(Wide())
+    assert np.array_equal(np.sort(narrow.states, axis=0), np.sort(wide.states, axis=0))
+    assert wide.log_partition() == pytest.approx(narrow.log_partition(), abs=1e-12)
+
+
+def test_more_than_max_states():
+    with pytest.raises(ValueError, match="more than max_states=15 states"):
+        enumerate_graph(Strides(), max_states=15)
+    assert len(enumerate_graph(Strides(), max_states=16).states) == 16
+    with pytest.raises(ValueError, match=r"Hypergrid\(ndim=12.*more than max_states=1000"):
+        enumerate_graph(Hypergrid(12, 10), max_states=1000)
+
+
+def test_cycle():
+    class Circle(Strides):
+        def action_mask(self, states):
+            return np.ones((len(states), self.n_actions), dtype=bool)
+
+        def step(self, states, actions):
+            nexts, done = super().step(states, actions)
+            return nexts % self.height, done
+
+    with pytest.raises(ValueError, match="cycle: 16 of 16 states"):
+        enumerate_graph(Circle())
+
+
+def test_step_out_of_the_state_space():
+    class Outside(Strides):
+        def action_mask(self, states):
+            return np.ones((len(states), self.n_actions), dtype=bool)
+
+    with pytest.raises(ValueError, match=r"action 3 leads from state \[0, 2\] to \[0, 4\], out"):
+        enumerate_graph(Outside())
+
+
+def test_batches_cover_everything_once():
+    assert [range(10)[part] for part in batches(10, 4)] == [range(4), range(4, 8), range(8, 10)]
+    assert list(batches(0)) == []

@@ -1,0 +1,243 @@
+"""Theorem 1, from the outside: the environments' own rewards make π* sample R(x)/Z, exactly.
+
+Everything is solved in plain Python on what ``reset`` and ``step`` return; of the package's exact
+code (``gfn_gym.graph``) nothing is used, it is compared in the end.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from dags import DAGS, Piles
+
+from gfn_gym import DAG, MDP, GFNEnv
+from gfn_gym.graph import enumerate_graph
+
+State = tuple[int, ...]
+
+
+def tilted(states):
+    """A user's own log R."""
+    return np.cos(2.0 * states[:, 0]) + 0.1 * states.sum(axis=1)
+
+
+ENVIRONMENTS = {
+    **{
+        f"{id}-{ndim}-{height}": lambda id=id, ndim=ndim, height=height: gymnasium.make(
+            id, ndim=ndim, height=height, observation="state"
+        )
+        for id in (
+            "HypergridGFN-v0",
+            "HypergridGFN-Hard-v0",
+            "HypergridGFN-Terminate-v0",
+            "HypergridGFN-Hard-Terminate-v0",
+        )
+        for ndim, height in ((1, 8), (2, 6), (3, 4))
+    },
+    "custom reward": lambda: gymnasium.make(
+        "HypergridGFN-v0", ndim=2, height=5, reward=tilted, reward_exponent=2.0, observation="state"
+    ),
+    **{name: lambda dag=dag: GFNEnv(dag, observation="state") for name, dag in DAGS.items()},
+}
+
+
+@dataclass
+class Edge:
+    parent: State
+    action: int
+    reward: float
+    ended: bool
+    child: State
+
+
+@dataclass
+class Tabular:
+    """An environment as seen by trying everything, with the soft solution at λ = 1."""
+
+    env: Any
+    start: State = ()
+    edges: dict[State, list[Edge]] = field(default_factory=dict)
+    values: dict[State, float] = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.start = self._replay([])[0]
+        prefixes = {self.start: []}
+        queue = [self.start]
+        for state in queue:
+            prefix = prefixes[state]
+            mask = self._replay(prefix)[4]["action_mask"]
+            self.edges[state] = []
+            for action in np.flatnonzero(mask).tolist():
+                child, reward, ended, truncated, _ = self._replay([*prefix, action])
+                assert not truncated
+                self.edges[state].append(Edge(state, action, reward, ended, child))
+                if not ended and child not in prefixes:
+                    prefixes[child] = [*prefix, action]
+                    queue.append(child)
+
+    def _replay(self, actions):
+        observation, info = self.env.reset()
+        reward, ended, truncated = 0.0, False, False
+        for action in actions:
+            assert not ended
+            observation, reward, ended, truncated, info = self.env.step(action)
+        return tuple(observation.tolist()), reward, ended, truncated, info
+
+    def value(self, state: State) -> float:
+        """The soft value: log Σ_a exp(r + V(s'))."""
+        if state not in self.values:
+            self.values[state] = log_sum_exp([self.q(edge) for edge in self.edges[state]])
+        return self.values[state]
+
+    def q(self, edge: Edge) -> float:
+        return edge.reward + (0.0 if edge.ended else self.value(edge.child))
+
+    def terminal_distribution(self) -> dict[State, float]:
+        """P(x) under π* = exp(Q − V), by pushing probability forward."""
+        waiting = dict.fromkeys(self.edges, 0)
+        for edge in self.all_edges():
+            waiting[edge.child] = waiting.get(edge.child, 0) + (not edge.ended)
+        reach, objects, ready = {self.start: 1.0}, {}, [self.start]
+        for state in ready:
+            for edge in self.edges[state]:
+                p = reach[state] * math.exp(self.q(edge) - self.value(state))
+                into = objects if edge.ended else reach
+                into[edge.child] = into.get(edge.child, 0.0) + p
+                if not edge.ended:
+                    waiting[edge.child] -= 1
+                    if waiting[edge.child] == 0:
+                        ready.append(edge.child)
+        assert set(ready) == set(self.edges)
+        return objects
+
+    def all_edges(self):
+        return [edge for edges in self.edges.values() for edge in edges]
+
+    def log_reward(self, state: State) -> float:
+        return float(self.env.unwrapped.dag.log_reward(np.array([state]))[0])
+
+    def log_backward(self, edge: Edge) -> float | None:
+        """log P_B as the reward tells it; None for an explicit stop, which is no edge."""
+        if edge.ended and self.env.unwrapped.dag.stop_action is not None:
+            assert edge.child == edge.parent
+            return None
+        return edge.reward - (self.log_reward(edge.child) if edge.ended else 0.0)
+
+
+def log_sum_exp(values: list[float]) -> float:
+    top = max(values)
+    return top + math.log(sum(math.exp(v - top) for v in values))
+
+
+def check_theorem(env) -> Tabular:
+    solved = Tabular(env)
+    distribution = solved.terminal_distribution()
+    log_rewards = {x: solved.log_reward(x) for x in distribution}
+    log_z = log_sum_exp(list(log_rewards.values()))
+    assert solved.value(solved.start) == pytest.approx(log_z, abs=1e-9)
+    for x, log_r in log_rewards.items():
+        assert distribution[x] == pytest.approx(math.exp(log_r - log_z), abs=1e-9)
+    into: dict[State, float] = {}
+    for edge in solved.all_edges():
+        log_backward = solved.log_backward(edge)
+        if log_backward is not None:
+            into[edge.child] = into.get(edge.child, 0.0) + math.exp(log_backward)
+    assert set(into) == (set(solved.edges) | set(distribution)) - {solved.start}
+    assert list(into.values()) == pytest.approx([1.0] * len(into), abs=1e-9)
+    return solved
+
+
+def random_backward_policy(dag: DAG):
+    """A fixed P_B that is anything but uniform."""
+    weights = np.random.default_rng(7).normal(
+        size=(dag.state_space.shape[0] + 1, dag.n_backward_actions)
+    )
+
+    def policy(states):
+        logits = np.where(
+            dag.backward_mask(states), 2.0 * np.sin(states @ weights[:-1] + weights[-1]), -np.inf
+        )
+        total = np.logaddexp.reduce(logits, axis=1, keepdims=True)
+        return logits - np.where(np.isfinite(total), total, 0.0)
+
+    return policy
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_optimal_policy_samples_the_reward(name):
+    env = ENVIRONMENTS[name]()
+    solved = check_theorem(env)
+    known = env.unwrapped.dag.log_partition()
+    if known is not None:
+        assert solved.value(solved.start) == pytest.approx(known, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["HypergridGFN-v0-2-6", "HypergridGFN-v0-3-4", *DAGS])
+def test_holds_for_any_fixed_backward_policy(name):
+    dag = ENVIRONMENTS[name]().unwrapped.dag
+    uniform = check_theorem(GFNEnv(dag, observation="state"))
+    policy = random_backward_policy(dag)
+    solved = check_theorem(GFNEnv(dag, observation="state", backward_policy=policy))
+    rewards = [[edge.reward for edge in table.all_edges()] for table in (uniform, solved)]
+    assert not np.allclose(*rewards), "the backward policy changed nothing: a test of nothing"
+
+
+@pytest.mark.parametrize("total", [None, 5])
+def test_ignoring_parallel_edges_breaks_it(total):
+    class Naive(Piles):
+        n_parallel = DAG.n_parallel
+
+    right = Tabular(GFNEnv(Piles(total=total), observation="state"))
+    naive = Tabular(GFNEnv(Naive(total=total), observation="state"))
+    assert abs(naive.value(naive.start) - right.value(right.start)) > 0.01
+    right_p, naive_p = right.terminal_distribution(), naive.terminal_distribution()
+    assert max(abs(right_p[x] - naive_p[x]) for x in right_p) > 0.01
+
+
+@pytest.mark.parametrize("biased", [False, True], ids=["uniform", "biased"])
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_graph_tells_the_same_numbers(name, biased):
+    dag = ENVIRONMENTS[name]().unwrapped.dag
+    policy = random_backward_policy(dag) if biased else None
+    table = Tabular(GFNEnv(dag, observation="state", backward_policy=policy))
+    graph = enumerate_graph(dag)
+    objects = table.terminal_distribution()
+    keys = [tuple(state) for state in graph.states.tolist()]
+    assert set(keys) == set(table.edges) | set(objects) and len(keys) == len(set(keys))
+    assert {keys[i] for i in graph.objects} == set(objects)
+    assert graph.log_partition() == pytest.approx(table.value(table.start), abs=1e-9)
+    ours = {
+        (keys[parent], action, keys[child]): log_p
+        for parent, action, child, log_p in zip(
+            graph.parents.tolist(),
+            graph.actions.tolist(),
+            graph.children.tolist(),
+            graph.log_backward(policy),
+            strict=True,
+        )
+    }
+    theirs = {
+        (edge.parent, edge.action, edge.child): table.log_backward(edge)
+        for edge in table.all_edges()
+        if table.log_backward(edge) is not None
+    }
+    assert ours == pytest.approx(theirs, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", DAGS)
+def test_log_backward_needs_no_next_states(name):
+    """Batches that mix stops and steps, with and without the next states given."""
+    dag = DAGS[name]
+    mdp = MDP(dag)
+    graph = enumerate_graph(dag)
+    rows, actions = np.nonzero(dag.action_mask(graph.states))
+    states = graph.states[rows]
+    transition = mdp.step(states, actions)
+    assert np.array_equal(mdp.log_backward(states, actions), transition.log_backward)
+    assert transition.rewards.dtype == np.float64
+    assert (transition.log_reward[~transition.done] == 0).all()
+    if dag.stop_action is not None:
+        assert (transition.log_backward[actions == dag.stop_action] == 0).all()

@@ -1,0 +1,252 @@
+"""The native batch as a Stable-Baselines3 VecEnv, and what is turned into it or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from dags import DAGS, Piles
+from gymnasium import wrappers
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    SubprocVecEnv,
+    VecFrameStack,
+    VecMonitor,
+    VecNormalize,
+)
+
+from gfn_gym import DAG, MDP, GFNEnv
+from gfn_gym.agents import GFNVecEnv
+from gfn_gym.agents.common.vec_env import as_vec_env, check_same_structure
+from gfn_gym.envs.hypergrid import Hypergrid
+from gfn_gym.mdp import sample_actions
+
+ID = "gfn_gym:HypergridGFN-v0"
+ENVIRONMENTS: dict[str, DAG] = {"hypergrid": Hypergrid(2, 4), **DAGS}
+
+
+def random_legal(env: GFNVecEnv, generator: np.random.Generator) -> Any:
+    return sample_actions(np.array(env.env_method("action_masks")), generator)
+
+
+# ---- agreement with the Gymnasium environment -----------------------------------------------
+
+
+@pytest.mark.parametrize("observation", ["onehot", "state"])
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_agrees_step_by_step_with_single_environments(name: str, observation: str) -> None:
+    dag, generator = ENVIRONMENTS[name], np.random.default_rng(0)
+    batch = GFNVecEnv(MDP(dag), 3, observation)
+    singles = [GFNEnv(dag, observation=observation) for _ in range(3)]
+    first = np.stack([single.reset()[0] for single in singles])
+    assert (batch.reset() == first).all()
+    returns: list[list[float]] = [[], [], []]
+    for _ in range(40):
+        actions = random_legal(batch, generator)
+        observations, rewards, dones, infos = batch.step(actions)
+        for row, single in enumerate(singles):
+            expected, reward, done, _, info = single.step(actions[row])
+            returns[row].append(reward)
+            assert rewards[row] == np.float32(reward) and dones[row] == done
+            if done:
+                assert (infos[row]["terminal_observation"] == expected).all()
+                assert infos[row]["episode"]["r"] == pytest.approx(sum(returns[row]))
+                assert infos[row]["episode"]["l"] == len(returns[row])
+                assert infos[row]["TimeLimit.truncated"] is False
+                returns[row], (expected, info) = [], single.reset()
+            else:
+                assert infos[row] == {}
+            assert (observations[row] == expected).all()
+            assert (batch.env_method("action_masks", indices=row)[0] == info["action_mask"]).all()
+
+
+def test_shapes_and_dtypes_are_those_of_a_vec_env() -> None:
+    env = GFNVecEnv(MDP(Hypergrid(2, 4)), 5)
+    assert env.observation_space == gymnasium.spaces.Box(0, 1, (8,), np.float32)
+    assert env.action_space == gymnasium.spaces.Discrete(3)
+    observations, rewards, dones, infos = (env.reset(), *env.step(np.full(5, 2)))[1:]
+    assert observations.shape == (5, 8) and observations.dtype == np.float32
+    assert rewards.shape == (5,) and rewards.dtype == np.float32
+    assert dones.shape == (5,) and dones.dtype == bool and len(infos) == 5
+
+
+def test_infos_may_be_written_into() -> None:
+    env = GFNVecEnv(MDP(Hypergrid(2, 4)), 2)
+    env.reset()
+    env.step(np.array([0, 0]))[3][0]["mine"] = 1
+    assert env.step(np.array([0, 0]))[3] == [{}, {}]
+
+
+def test_an_illegal_action_raises_and_names_it() -> None:
+    env = GFNVecEnv(MDP(Hypergrid(2, 2)), 2)
+    env.reset()
+    env.step(np.array([0, 1]))
+    with pytest.raises(ValueError, match=r"action 1 is illegal in state \[0, 1\].*legal are"):
+        env.step(np.array([1, 1]))
+    with pytest.raises(ValueError, match="actions must be 2 integer"):
+        env.step(np.array([0.5, 1.0]))
+
+
+def test_reset_drops_the_episodes_in_flight() -> None:
+    env = GFNVecEnv(MDP(Hypergrid(2, 4)), 1)
+    first = env.reset()
+    env.step(np.array([0]))
+    assert (env.reset() == first).all()
+    assert env.step(np.array([2]))[3][0]["episode"]["l"] == 1
+
+
+def test_what_sb3_and_sb3_contrib_ask_of_a_vec_env() -> None:
+    env = GFNVecEnv(MDP(Hypergrid(2, 4)), 3)
+    assert env.has_attr("action_masks") and env.env_is_wrapped(Monitor) == [True] * 3
+    assert env.get_attr("dag", indices=[0, 2]) == [env.dag] * 2
+    assert len(env.get_images()) == 3
+    with pytest.raises(AttributeError, match="no method 'walk'"):
+        env.env_method("walk")
+    with pytest.raises(AttributeError, match="shares one 'dag'"):
+        env.set_attr("dag", None)
+
+
+def test_state_dict_brings_back_the_episodes_in_flight() -> None:
+    env, copy = GFNVecEnv(MDP(Piles()), 4), GFNVecEnv(MDP(Piles()), 4)
+    generator = np.random.default_rng(0)
+    env.reset()
+    for _ in range(3):
+        env.step(random_legal(env, generator))
+    copy.load_state_dict(env.state_dict())
+    for _ in range(10):
+        actions = random_legal(env, generator)
+        ours, theirs = env.step(actions), copy.step(actions)
+        for a, b in zip(ours[:3], theirs[:3], strict=True):
+            assert (a == b).all()
+        episodes = [[info.get("episode", {}) for info in step[3]] for step in (ours, theirs)]
+        assert [e.get("r") for e in episodes[0]] == [e.get("r") for e in episodes[1]]
+
+
+# ---- what becomes the native batch ----------------------------------------------------------
+
+
+def single(**kwargs: Any) -> gymnasium.Env[Any, Any]:
+    return gymnasium.make(ID, ndim=2, height=5, **kwargs)
+
+
+def monitored(env: Any) -> VecMonitor:
+    with pytest.warns(UserWarning, match="already wrapped with a `Monitor`"):
+        return VecMonitor(env)
+
+
+def make_batch() -> Any:
+    return gymnasium.make_vec(ID, 6, vectorization_mode="vector_entry_point", ndim=2, height=5)
+
+
+@pytest.mark.parametrize(
+    ("make", "n_envs"),
+    [
+        (single, 16),
+        (lambda: GFNEnv(Hypergrid(2, 5)), 16),
+        (lambda: Monitor(single()), 16),
+        (make_batch, 6),
+        (lambda: DummyVecEnv([single] * 3), 3),
+        (lambda: make_vec_env(ID, 4, env_kwargs={"ndim": 2, "height": 5}), 4),
+        (lambda: VecMonitor(DummyVecEnv([single] * 2)), 2),
+        (lambda: monitored(GFNVecEnv(MDP(Hypergrid(2, 5)), 7)), 7),
+    ],
+    ids=["made", "bare", "Monitor", "vector", "Dummy", "make_vec_env", "VecMonitor", "our own"],
+)
+def test_becomes_the_native_batch(make: Callable[[], Any], n_envs: int) -> None:
+    env = as_vec_env(make(), 16)
+    assert isinstance(env, GFNVecEnv) and env.num_envs == n_envs
+    check_same_structure(Hypergrid(2, 5), env.dag)
+    assert env.reset().shape == (n_envs, 10)
+
+
+def test_an_id_becomes_the_native_batch() -> None:
+    env = as_vec_env(ID, 3)
+    assert env.num_envs == 3 and repr(env.dag) == repr(Hypergrid())
+
+
+def test_the_native_batch_is_taken_as_it_is() -> None:
+    env = GFNVecEnv(MDP(Hypergrid(2, 5)), 2)
+    assert as_vec_env(env, 9) is env
+
+
+def test_observation_and_backward_policy_are_kept() -> None:
+    def backward_policy(states: Any) -> Any:
+        return np.log(np.full((len(states), 2), 0.5))
+
+    env = GFNEnv(Hypergrid(2, 5), observation="state", backward_policy=backward_policy)
+    batch = as_vec_env(env, 2)
+    assert batch.observation_space == gymnasium.spaces.MultiDiscrete([5, 5], dtype=np.int32)
+    assert batch.mdp.backward_policy is backward_policy
+
+
+# ---- what is refused ------------------------------------------------------------------------
+
+
+def scaled(env: Any) -> Any:
+    return wrappers.TransformReward(env, lambda reward: 2 * reward)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: wrappers.TimeLimit(single(), 5), "TimeLimit"),
+        (lambda: wrappers.FlattenObservation(single(observation="state")), "FlattenObservation"),
+        (lambda: scaled(single()), "TransformReward"),
+        (lambda: Monitor(scaled(Monitor(single()))), "TransformReward"),
+        (lambda: wrappers.NormalizeReward(single()), "NormalizeReward"),
+        (lambda: VecNormalize(DummyVecEnv([single])), "VecNormalize"),
+        (lambda: VecFrameStack(DummyVecEnv([single]), 2), "VecFrameStack"),
+        (lambda: monitored(VecNormalize(GFNVecEnv(MDP(Hypergrid(2, 5)), 1))), "VecNormalize"),
+        (lambda: DummyVecEnv([lambda: scaled(single())]), "TransformReward"),
+    ],
+)
+def test_a_wrapper_that_changes_something_is_refused_by_name(
+    make: Callable[[], Any], name: str
+) -> None:
+    with pytest.raises(TypeError, match=f"the wrapper {name} may change"):
+        as_vec_env(make(), 4)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: "CartPole-v1",
+        lambda: gymnasium.make("CartPole-v1"),
+        lambda: gymnasium.make("CartPole-v1").unwrapped,
+        lambda: make_vec_env("CartPole-v1", 2),
+    ],
+    ids=["id", "made", "bare", "VecEnv"],
+)
+def test_an_environment_without_masks_is_refused(make: Callable[[], Any]) -> None:
+    with pytest.raises(TypeError, match="CartPole.* is no GFN environment.*action masks"):
+        as_vec_env(make(), 4)
+
+
+def test_anything_else_is_refused() -> None:
+    with pytest.raises(TypeError, match="env=7 is neither"):
+        as_vec_env(7, 4)
+
+
+def test_environments_in_other_processes_are_refused() -> None:
+    env = SubprocVecEnv.__new__(SubprocVecEnv)  # without starting processes
+    with pytest.raises(TypeError, match="SubprocVecEnv cannot be turned into the native batch"):
+        as_vec_env(env, 4)
+
+
+def test_environments_of_different_dags_are_refused() -> None:
+    env = DummyVecEnv([single, single])
+    env.envs[1] = gymnasium.make(ID, ndim=2, height=6)
+    with pytest.raises(ValueError, match=r"height=6.* but .*height=5"):
+        as_vec_env(env, 4)
+
+
+def test_a_monitor_that_writes_a_file_warns(tmp_path: Any) -> None:
+    env = Monitor(single(), str(tmp_path / "log"))
+    with pytest.warns(UserWarning, match="Monitor's file will not be written"):
+        as_vec_env(env, 4)
+    env.close()
