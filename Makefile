@@ -32,14 +32,15 @@ test: lint
 	OMP_NUM_THREADS=1 $(PY) -m pytest
 
 # mypy twice: by the name gfn_gym.agents, as tests and examples import it, it does not find agents/.
-# Not on Python 3.10: the last numpy for it is typed differently. Its syntax is checked everywhere.
+# It is left out where constraints.txt has another numpy, whose types differ.
 lint: .venv/.installed
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	@if $(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then set -ex; \
+	@if $(PY) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))'; then set -ex; \
 	  $(PY) -m mypy gfn_gym agents; \
-	  $(PY) -m mypy --allow-subclassing-any tests examples benchmarks; \
-	else echo "mypy is left out: it needs Python 3.11 here"; fi
+	  $(PY) -m mypy --allow-subclassing-any --allow-untyped-defs --allow-untyped-calls \
+		tests examples benchmarks; \
+	else echo "mypy is left out: it is run with Python 3.11 to 3.14"; fi
 
 peers: .venv-peers/.installed
 

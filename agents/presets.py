@@ -35,7 +35,7 @@ PAPER_HYPERGRID = {
 # whatever total learn() is given.
 FAST_HYPERGRID = {
     "n_envs": 256,
-    "learning_rate": LinearSchedule(8e-3, 1.6e-4, 1.0),
+    "learning_rate": LinearSchedule(8e-3, 4e-5, 1.0),
     "buffer_size": 100_000,
     "learning_starts": 2_048,
     "batch_size": 512,
@@ -49,8 +49,9 @@ FAST_HYPERGRID = {
     "new_priority": "max",
     "average_share": 0.05,
     "policy_kwargs": {
-        "activation_fn": nn.LeakyReLU,  # at this rate most of a ReLU network's units die
-        "optimizer_kwargs": {"betas": (0.9, 0.95), "fused": True},
+        # At this rate most of a ReLU network's units die.
+        "activation_fn": functools.partial(nn.LeakyReLU, 0.1),
+        "optimizer_kwargs": {"betas": (0.9, 0.99), "fused": True},
     },
 }
 

@@ -9,10 +9,11 @@ them all; medians are printed, every measurement is kept in benchmarks/results/s
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from arena import OURS, PEERS, Line, median, require_peers, run, save, spread
 
-CONTESTANTS = {
+CONTESTANTS: dict[str, tuple[Path | str, str, tuple[str, ...]]] = {
     "GFN Gym, NEXT_STEP": (OURS, "gfn_gym_stepping.py", ()),
     "GFN Gym, SAME_STEP": (OURS, "gfn_gym_stepping.py", ("--autoreset", "SameStep")),
     "torchgfn step loop": (PEERS, "torchgfn_stepping.py", ()),

@@ -82,6 +82,12 @@ def test_index_of_rows_that_no_walk_reaches():
     assert graph.index_of(np.array([[1, 0, 0], [0, 1, 0], [0, 0, 7]])).tolist() == [1, -1, -1]
 
 
+def test_index_of_rows_outside_whose_key_is_that_of_another():
+    graph = enumerate_graph(Hypergrid(3, 5))
+    assert graph.index_of(np.array([[0, 0, 7], [0, 2, -3]])).tolist() == [-1, -1]
+    assert (graph.index_of(np.array([[0, 1, 2]])) >= 0).all()
+
+
 def test_structured_keys_find_the_same_graph():
     narrow, wide = enumerate_graph(Words()), enumerate_graph(Wide())
     assert np.array_equal(np.sort(narrow.states, axis=0), np.sort(wide.states, axis=0))

@@ -43,6 +43,12 @@ def test_reward_is_symmetric(height):
         assert log_reward[0] > log_reward[height // 2]
 
 
+def test_exponent_of_a_users_function():
+    states = cells(2, 3)
+    grid = Hypergrid(2, 3, reward=lambda x: x.sum(axis=1), reward_exponent=2.5)
+    assert grid.log_reward(states) == pytest.approx(2.5 * states.sum(axis=1))
+
+
 def test_bounds_are_strict():
     # At H = 21, x = 5, 4 and 2 lie exactly on 0.25, 0.3 and 0.4; only 3 lies within the inner band.
     log_reward = Hypergrid(1, 21, SimpleNamespace(R0=1, R1=2, R2=4)).log_reward(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from stable_baselines3.common.logger import Logger
 
 from gfn_gym import GFNEnv
 from gfn_gym.agents import MunchausenDQN, SoftDQN
@@ -35,22 +36,24 @@ def weights(network: Any) -> Any:
 
 
 def model_with_two_transitions(**kwargs: Any) -> Any:
-    """Q = 0 and target Q = 0 everywhere; (0,0) → (1,0), and the stop in (0,0) with log R = −3."""
+    """Q = 0 and target Q = 0 everywhere; (0,0) → (1,0), and the stop in (0,0) with log R = −3.
+
+    New transitions have the same priority, so that a batch of two draws each once.
+    """
     grid = Hypergrid(2, 4, reward=lambda states: np.full(len(states), -3.0))
+    kwargs = {"replay_alpha": 1.0, "new_priority": "max", **kwargs}
     model = make(GFNEnv(grid), n_envs=2, **kwargs)
     for network in (model.q_net, model.q_net_target):
         for p in network.parameters():
             p.data.zero_()
     states, actions = np.zeros((2, 2), dtype=np.int32), np.array([0, 2])
     transition = model.mdp.step(states, actions)
-    model.replay_buffer.add(states, actions, transition, kwargs.get("priorities"))
-    model._setup_learn_logger = None
+    model.replay_buffer.add(states, actions, transition)
+    model.set_logger(Logger(None, []))
     return model
 
 
 def gradient_of_bias(model: Any, batch_size: int = 2) -> Any:
-    """The gradient of one step; strata of equal priorities draw each transition once."""
-    model._logger = __import__("stable_baselines3.common.logger", fromlist=["x"]).Logger(None, [])
     model.train(1, batch_size)
     return model.q_net.layers[-1].bias.grad.numpy()
 
@@ -70,12 +73,12 @@ STEP, STOP = -math.log(3), 3.0
     ],
 )
 def test_gradient_by_hand(kwargs: dict[str, Any], step: float, stop: float) -> None:
-    model = model_with_two_transitions(replay_alpha=1.0, new_priority="max", **kwargs)
+    model = model_with_two_transitions(**kwargs)
     np.testing.assert_allclose(gradient_of_bias(model), [step / 2, 0, stop / 2], rtol=1e-5)
 
 
 def test_priorities_after_a_step_are_the_weighted_td_errors() -> None:
-    model = model_with_two_transitions(replay_alpha=1.0, new_priority="max", leaf_weight=5.0)
+    model = model_with_two_transitions(leaf_weight=5.0)
     gradient_of_bias(model)
     np.testing.assert_allclose(
         model.replay_buffer.tree.leaves[:2], [abs(STEP), 5 * STOP], rtol=1e-5
@@ -84,7 +87,7 @@ def test_priorities_after_a_step_are_the_weighted_td_errors() -> None:
 
 def test_importance_weights_enter_the_loss() -> None:
     model = model_with_two_transitions(
-        replay_alpha=1.0, new_priority="max", importance_weights=True, replay_beta=1.0
+        importance_weights=True, replay_beta=1.0
     )
     model.replay_buffer.update_priorities(np.array([0, 1]), np.array([1.0, 2.0]))
     # Three strata of [0, 3): the step once, the stop twice; weights 1 and ½.
@@ -93,7 +96,7 @@ def test_importance_weights_enter_the_loss() -> None:
 
 def test_max_grad_norm_clips_the_gradient() -> None:
     model = model_with_two_transitions(
-        replay_alpha=1.0, new_priority="max", huber=False, max_grad_norm=0.1
+        huber=False, max_grad_norm=0.1
     )
     # Only the bias has a gradient, for all weights are 0: (−log 3/2, 0, 3/2), scaled to 0.1.
     raw = np.array([STEP / 2, 0, STOP / 2])

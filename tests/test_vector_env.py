@@ -6,17 +6,18 @@ import pickle
 import gymnasium
 import numpy as np
 import pytest
-from dags import DAGS
+from dags import DAGS, Words
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import gfn_gym
-from gfn_gym import GFNEnv, GFNVectorEnv
+from gfn_gym import MDP, GFNEnv, GFNVectorEnv
+from gfn_gym.env import Simulator
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.mdp import sample_actions
 
 N = 5
 MODES = {"NextStep": AutoresetMode.NEXT_STEP, "SameStep": AutoresetMode.SAME_STEP}
-BOTH = {"hypergrid": Hypergrid(3, 4), **DAGS}
+BOTH = {"hypergrid": Hypergrid(3, 4), "one word": Words(1, 3), **DAGS}
 
 
 def assert_same(ours, theirs):
@@ -54,15 +55,18 @@ def test_agrees_with_singles(name, mode, observation):
     assert_same(observations, expected[0])
     assert_same(infos, expected[1])
     generator, ends = np.random.default_rng(0), 0
+    ended = np.zeros(N, dtype=bool)
     for _ in range(60):
         assert np.array_equal(ours.action_masks(), infos["action_mask"].astype(bool))
         actions = sample_actions(infos["action_mask"], generator)
+        if ours.autoreset_mode is AutoresetMode.NEXT_STEP:
+            actions[ended] = 999  # ignored there
         step, expected = ours.step(actions), theirs.step(actions)
         for a, b in zip(step, expected, strict=True):
             assert_same(a, b)
         assert step[0] in ours.observation_space
-        infos = step[-1]
-        ends += step[2].sum()
+        infos, ended = step[-1], step[2]
+        ends += ended.sum()
         assert ("final_obs" in infos) == (ours.autoreset_mode.name == "SAME_STEP" and step[2].any())
     assert ends > N
 
@@ -147,6 +151,21 @@ def test_writing_into_what_was_handed_out_changes_nothing():
         kept = infos["action_mask"].copy()
         rewards[:], ended[:], truncated[:] = 9.0, True, True
         infos = {"action_mask": kept}
+
+
+def test_a_transition_outlives_the_restart():
+    """The agents store its next states after the simulator has gone on."""
+    dag = Hypergrid(2, 4)
+    simulator = Simulator(MDP(dag), 3)
+    simulator.step(np.array([0, 1, 0]))
+    simulator.finish_step()
+    transition = simulator.step(np.array([2, 1, 0]))
+    simulator.finish_step(transition.done)
+    assert simulator.states.tolist() == [[0, 0], [0, 2], [2, 0]]
+    simulator.restart(np.array([False, True, False]))
+    assert transition.next_states.tolist() == [[1, 0], [0, 2], [2, 0]]
+    assert simulator.states.tolist() == [[0, 0], [0, 0], [2, 0]]
+    assert np.array_equal(simulator.mask, dag.action_mask(simulator.states))
 
 
 def test_a_mask_keeps_a_bit_at_the_end():
@@ -256,6 +275,11 @@ def test_stepping_before_reset_or_after_the_end():
     env.step(np.array([2, 0]))
     with pytest.raises(gymnasium.error.ResetNeeded, match=r"episodes \[0\] have ended"):
         env.step(np.zeros(2, dtype=int))
+    env.reset(options={"reset_mask": np.array([False, True])})
+    with pytest.raises(gymnasium.error.ResetNeeded, match=r"episodes \[0\] have ended"):
+        env.step(np.zeros(2, dtype=int))
+    env.reset(options={"reset_mask": np.array([True, False])})
+    env.step(np.zeros(2, dtype=int))
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ class Resumable(BaseAlgorithm):
     replay_buffer: Any
     mdp: Any
     observation: str
+    _metrics: dict[str, list[float]]
     _resumed = False  # learn() shall go on to the original total
     _callback: BaseCallback | None = None
     _callback_states: list[tuple[str, dict[str, Any]]] | None = None
@@ -73,9 +74,14 @@ class Resumable(BaseAlgorithm):
     ) -> Self:
         """Load a checkpoint; ``.learn()`` then goes on to the original total.
 
-        Pass the same callbacks to ``learn`` again: theirs states are taken from the checkpoint.
+        Pass the same callbacks to ``learn`` again: their states are taken from the checkpoint.
+
+        Raises:
+            ValueError: the file is no checkpoint, or one of another algorithm.
         """
         with zipfile.ZipFile(path) as archive:
+            if "state.pkl" not in archive.namelist():
+                raise ValueError(f"{path} is no checkpoint: use load() for what save() wrote")
             model = cls.load(io.BytesIO(archive.read("model.zip")), device=device)
             with archive.open("state.pkl") as file:
                 state = pickle.load(file)
@@ -84,6 +90,7 @@ class Resumable(BaseAlgorithm):
         model.env = env
         model.replay_buffer.load_state_dict(state["replay_buffer"])
         model._callback_states = state["callbacks"]
+        model._metrics.update(state["metrics"])
         model._resumed = True
         _set_generators(model, state["generators"])
         return model
@@ -99,6 +106,7 @@ class Resumable(BaseAlgorithm):
                 (type(callback).__name__, _state_of(callback)) for callback in _walk(self._callback)
             ],
             "generators": _generators(self),
+            "metrics": dict(self._metrics),  # of which the next line of the log is the mean
         }
         with zipfile.ZipFile(file, "w") as archive:
             archive.writestr("model.zip", model.getvalue())

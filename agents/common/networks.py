@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import numpy as np
@@ -55,7 +55,7 @@ class MlpQNetwork(nn.Module):
         self,
         dag: DAG,
         net_arch: Sequence[int],
-        activation_fn: type[nn.Module] = nn.ReLU,
+        activation_fn: Callable[[], nn.Module] = nn.ReLU,
         dueling: bool = False,
         temperature: float = 1.0,
     ):

@@ -142,9 +142,12 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
                 "undiscounted process only, any other discount samples another distribution"
             )
         positive = ("batch_size", "target_update_interval", "leaf_weight", "buffer_size")
-        for name in positive:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be above 0")
+        for name in (*positive, "max_grad_norm", "exploration_fraction"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name}={value!r} must be above 0")
+        if self.gradient_steps < -1:
+            raise ValueError(f"gradient_steps={self.gradient_steps!r} must be at least -1")
         unit = ("tau", "replay_alpha", "replay_beta", "replay_beta_final", "exploration_fraction")
         if not 0 <= self.average_share < 1:
             raise ValueError(f"average_share={self.average_share!r} must lie in [0, 1)")
@@ -182,6 +185,9 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
         self.policy = self.policy.to(self.device)
         self.policy.generator = np.random.default_rng(policy_seed)
         self._convert_train_freq()
+        assert isinstance(self.train_freq, TrainFreq)
+        if self.train_freq.frequency < 1:
+            raise ValueError(f"train_freq={self.train_freq.frequency!r} must be at least 1")
         self._convert_learning_starts()
         self.exploration_schedule = LinearSchedule(
             self.exploration_initial_eps, self.exploration_final_eps, self.exploration_fraction
@@ -263,16 +269,19 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
 
     def _step_optimizer(self, loss: th.Tensor) -> None:
         if not th.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss.item()} at update {self._n_updates}: training has diverged; "
-                "lower learning_rate or tau"
-            )
+            raise self._diverged(f"the loss is {loss.item()}")
         optimizer = self.policy.optimizer
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.max_grad_norm is not None:
             th.nn.utils.clip_grad_norm_(self.q_net.parameters(), self.max_grad_norm)
         optimizer.step()
+
+    def _diverged(self, symptom: str) -> FloatingPointError:
+        return FloatingPointError(
+            f"{symptom} at update {self._n_updates}: training has diverged; "
+            "lower learning_rate or tau"
+        )
 
     @th.no_grad()
     def _update_copies(self) -> None:
@@ -457,8 +466,10 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
         """
         simulator, generator = self.env.simulator, self.policy.generator
         with th.no_grad():
-            q = self.policy.q_values(simulator.states, simulator.mask, learnt=False)
-        actions = self.policy.act(q.cpu().numpy())
+            q = self.policy.q_values(simulator.states, simulator.mask, learnt=False).cpu().numpy()
+        if not np.isfinite(q.max(axis=1)).all():  # else what is drawn may be illegal
+            raise self._diverged("no finite Q is left")
+        actions = self.policy.act(q)
         epsilon = self.exploration_schedule(self._current_progress_remaining)
         if epsilon > 0:
             explore = generator.random(len(actions)) < epsilon

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -159,7 +159,7 @@ class MlpPolicy(SoftQPolicy):
     def make_q_net(
         self,
         net_arch: Sequence[int] = (256, 256),
-        activation_fn: type[nn.Module] = nn.ReLU,
+        activation_fn: Callable[[], nn.Module] = nn.ReLU,
         **network_kwargs: Any,
     ) -> nn.Module:
         if network_kwargs:

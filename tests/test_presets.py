@@ -1,0 +1,137 @@
+"""Presets: every one constructs, explicit arguments win, and defaults are the paper's."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import gymnasium
+import pytest
+from dags import Words
+
+from gfn_gym import GFNEnv
+from gfn_gym.agents import MunchausenDQN, SoftDQN
+from gfn_gym.agents.presets import PAPER_HYPERGRID, PRESETS
+from gfn_gym.envs.hypergrid import Hypergrid
+
+ALGORITHMS: dict[str, Any] = {"SoftDQN": SoftDQN, "MunchausenDQN": MunchausenDQN}
+DOMAINS = {"Hypergrid": lambda: GFNEnv(Hypergrid(2, 4))}
+ALL = [
+    (domain, preset, algorithm)
+    for domain, presets in PRESETS.items()
+    for preset, algorithms in presets.items()
+    for algorithm in algorithms
+]
+
+
+def defaults(algorithm: Any) -> dict[str, Any]:
+    """The defaults of an algorithm's own arguments and of those it passes on."""
+    found: dict[str, Any] = {}
+    for cls in reversed(algorithm.__mro__[: algorithm.__mro__.index(SoftDQN) + 1]):
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        found |= {p.name: p.default for p in parameters if p.default is not p.empty}
+    return found
+
+
+@pytest.mark.parametrize(("domain", "preset", "algorithm"), ALL)
+def test_every_preset_constructs_with_its_values(
+    domain: str, preset: str, algorithm: str
+) -> None:
+    model = ALGORITHMS[algorithm]("MlpPolicy", DOMAINS[domain](), preset=preset)
+    assert model.preset == preset
+    values = PRESETS[domain][preset][algorithm]
+    assert set(values) <= set(defaults(ALGORITHMS[algorithm]))
+    for name, value in values.items():
+        if name == "train_freq":
+            frequency = value if isinstance(value, tuple) else (value, "step")
+            assert (model.train_freq.frequency, model.train_freq.unit.value) == frequency
+        else:
+            assert getattr(model, name) == value
+
+
+@pytest.mark.parametrize(("domain", "preset", "algorithm"), ALL)
+def test_explicit_arguments_win(domain: str, preset: str, algorithm: str) -> None:
+    given = {"n_envs": 3, "tau": 0.123, "batch_size": 7, "replay_alpha": 0.9}
+    model = ALGORITHMS[algorithm]("MlpPolicy", DOMAINS[domain](), preset=preset, **given)
+    assert {name: getattr(model, name) for name in given} == given
+
+
+def test_a_preset_does_not_change_what_it_does_not_name() -> None:
+    model = MunchausenDQN("MlpPolicy", DOMAINS["Hypergrid"](), preset="fast", n_envs=4)
+    named = PRESETS["Hypergrid"]["fast"]["MunchausenDQN"]
+    for name in ("double", "max_grad_norm", "exploration_final_eps", "importance_weights"):
+        if name not in named:
+            assert getattr(model, name) == defaults(SoftDQN)[name]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_constructor_defaults_are_the_papers(algorithm: str) -> None:
+    signature = defaults(ALGORITHMS[algorithm])
+    for name, value in PRESETS["Hypergrid"]["paper"][algorithm].items():
+        assert signature[name] == value, name
+
+
+def test_the_papers_values_are_those_of_facts() -> None:
+    """As read in the public code of arXiv:2310.12934; a typing error here would go unnoticed."""
+    stated = {
+        "n_envs": 16,
+        "learning_rate": 1e-3,
+        "buffer_size": 100_000,
+        "learning_starts": (256, "episode"),  # 16 iterations of 16
+        "batch_size": 256,
+        "train_freq": (16, "episode"),
+        "gradient_steps": 1,
+        "tau": 0.25,
+        "replay_alpha": 0.5,
+        "new_priority": "td_error",
+    }
+    assert {name: PAPER_HYPERGRID[name] for name in stated} == stated
+    rest = {
+        "dueling": False,
+        "double": False,
+        "huber": True,
+        "leaf_weight": 1.0,
+        "importance_weights": False,
+        "exploration_initial_eps": 0.0,
+        "exploration_final_eps": 0.0,
+        "max_grad_norm": None,
+        "average_share": 0.0,
+        "gamma": 1.0,
+    }
+    assert {name: defaults(SoftDQN)[name] for name in rest} == rest
+    munchausen = defaults(MunchausenDQN)
+    assert (munchausen["munchausen_alpha"], munchausen["munchausen_l0"]) == (0.15, -100.0)
+
+
+def test_a_preset_takes_an_id_and_a_vec_env() -> None:
+    env = gymnasium.make_vec(
+        "gfn_gym:HypergridGFN-v0", 5, vectorization_mode="vector_entry_point", ndim=2
+    )
+    model = SoftDQN("MlpPolicy", env, preset="paper")
+    assert model.n_envs == 5  # an environment's own number comes first
+    model = SoftDQN("MlpPolicy", "gfn_gym:HypergridGFN-v0", preset="paper")
+    assert model.n_envs == 16
+
+
+def test_a_subclass_of_a_domain_or_of_an_algorithm_has_its_presets() -> None:
+    class MyGrid(Hypergrid):
+        pass
+
+    class MyDQN(SoftDQN):  # type: ignore[misc, unused-ignore]
+        pass
+
+    model = MyDQN("MlpPolicy", GFNEnv(MyGrid(2, 4)), preset="paper", n_envs=2)
+    assert model.preset == "paper" and model.n_envs == 2
+
+
+def test_unknown_presets_are_refused_with_what_there_is() -> None:
+    with pytest.raises(ValueError, match=r"preset='quick' is not one of \['fast', 'paper'\]"):
+        SoftDQN("MlpPolicy", DOMAINS["Hypergrid"](), preset="quick")
+    with pytest.raises(ValueError, match="no presets for Words, only for"):
+        SoftDQN("MlpPolicy", GFNEnv(Words()), preset="paper")
+
+
+def test_the_preset_is_saved_with_the_model(tmp_path: Any) -> None:
+    for name, algorithm in ALGORITHMS.items():
+        algorithm("MlpPolicy", DOMAINS["Hypergrid"](), preset="paper").save(tmp_path / name)
+        assert algorithm.load(tmp_path / name).preset == "paper"

@@ -1,0 +1,242 @@
+"""Saving, loading, and giving a model another environment or other parameters."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch as th
+from dags import Words
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from gfn_gym import GFNEnv
+from gfn_gym.agents import MunchausenDQN, SoftDQN
+from gfn_gym.envs.hypergrid import Hypergrid
+from gfn_gym.graph import enumerate_graph
+
+ALGORITHMS = pytest.mark.parametrize("algorithm", [SoftDQN, MunchausenDQN])
+SMALL: dict[str, Any] = {
+    "n_envs": 4,
+    "learning_starts": 40,
+    "batch_size": 32,
+    "train_freq": (4, "episode"),
+    "policy_kwargs": {"net_arch": [16]},
+    "seed": 0,
+}
+
+
+def trained(algorithm: Any = SoftDQN, env: Any = None, **kwargs: Any) -> Any:
+    env = GFNEnv(Hypergrid(2, 4)) if env is None else env
+    return algorithm("MlpPolicy", env, **{**SMALL, **kwargs}).learn(300)
+
+
+def log_probs(model: Any) -> Any:
+    return model.policy.log_probs(enumerate_graph(Hypergrid(2, 4)).states)
+
+
+def slope(states: Any) -> Any:
+    return states.sum(axis=1) / 3.0
+
+
+# ---- save and load --------------------------------------------------------------------------
+
+
+@ALGORITHMS
+@pytest.mark.parametrize("observation", ["onehot", "state"])
+def test_a_loaded_model_predicts_without_an_environment(
+    algorithm: Any, observation: str, tmp_path: Path
+) -> None:
+    model = trained(
+        algorithm, GFNEnv(Hypergrid(2, 4), observation=observation),
+        dueling=True, average_share=0.3,
+    )  # fmt: skip
+    model.save(tmp_path / "model")
+    loaded = algorithm.load(tmp_path / "model")
+    assert loaded.get_env() is None
+    assert (log_probs(loaded) == log_probs(model)).all()
+    observations = model.get_env().reset()
+    expected = model.predict(observations, deterministic=True)[0]
+    assert (loaded.predict(observations, deterministic=True)[0] == expected).all()
+    for ours, theirs in zip(loaded.policy.parameters(), model.policy.parameters(), strict=True):
+        assert ours.equal(theirs)
+
+
+@ALGORITHMS
+def test_a_loaded_model_keeps_its_settings(algorithm: Any, tmp_path: Path) -> None:
+    kwargs = {"leaf_weight": 3.0, "replay_alpha": 0.7, "double": True, "tau": 0.1}
+    if algorithm is MunchausenDQN:
+        kwargs |= {"munchausen_alpha": 0.4, "munchausen_l0": -30.0}
+    model = trained(algorithm, **kwargs)
+    model.save(tmp_path / "model")
+    loaded = algorithm.load(tmp_path / "model")
+    for name, value in kwargs.items():
+        assert getattr(loaded, name) == value
+    assert loaded.temperature == loaded.policy.temperature == model.temperature
+    assert loaded.n_envs == 4 and loaded.num_timesteps == model.num_timesteps
+    assert loaded.replay_buffer.alpha == 0.7
+
+
+@ALGORITHMS
+def test_a_loaded_model_learns_on_without_an_environment(algorithm: Any, tmp_path: Path) -> None:
+    model = trained(algorithm)
+    model.save(tmp_path / "model")
+    loaded = algorithm.load(tmp_path / "model")
+    loaded.learn(200, reset_num_timesteps=False)
+    assert loaded.get_env().num_envs == 4
+    assert loaded.num_timesteps >= model.num_timesteps + 200
+    assert loaded._n_updates > model._n_updates
+    assert (log_probs(loaded) != log_probs(model)).any()
+
+
+def test_load_with_a_single_environment_keeps_the_number_of_environments(tmp_path: Path) -> None:
+    trained().save(tmp_path / "model")
+    loaded = SoftDQN.load(tmp_path / "model", env=GFNEnv(Hypergrid(2, 4)))
+    assert loaded.n_envs == loaded.get_env().num_envs == 4
+    loaded.learn(100)
+
+
+def test_load_with_a_vec_env_takes_its_number(tmp_path: Path) -> None:
+    trained().save(tmp_path / "model")
+    env = DummyVecEnv([lambda: GFNEnv(Hypergrid(2, 4))] * 7)
+    loaded = SoftDQN.load(tmp_path / "model", env=env)
+    assert loaded.n_envs == loaded.get_env().num_envs == loaded.replay_buffer.n_envs == 7
+    loaded.learn(100)
+
+
+def test_load_with_another_reward_learns_that(tmp_path: Path) -> None:
+    model = trained()
+    model.save(tmp_path / "model")
+    loaded = SoftDQN.load(tmp_path / "model", env=GFNEnv(Hypergrid(2, 4, reward=slope)))
+    assert loaded.dag.reward is slope and loaded.get_env().dag.reward is slope
+    assert (log_probs(loaded) == log_probs(model)).all()
+    loaded.learn(100)
+    dones = loaded.replay_buffer._arrays["dones"]
+    ends = loaded.replay_buffer._arrays["next_states"][dones]
+    rewards = loaded.replay_buffer._arrays["log_reward"][dones]
+    np.testing.assert_allclose(rewards, slope(ends), rtol=1e-6)
+
+
+@ALGORITHMS
+@pytest.mark.parametrize(
+    ("env", "name"),
+    [
+        (lambda: GFNEnv(Hypergrid(2, 5)), r"Hypergrid\(ndim=2, height=5, .*\)"),
+        (lambda: gymnasium.make("gfn_gym:HypergridGFN-v0", ndim=3), r"Hypergrid\(ndim=3, .*\)"),
+        (lambda: GFNEnv(Words()), "Words"),
+    ],
+)
+def test_load_into_another_grid_names_both(
+    algorithm: Any, env: Any, name: str, tmp_path: Path
+) -> None:
+    trained(algorithm).save(tmp_path / "model")
+    ours = r"Hypergrid\(ndim=2, height=4, reward='standard'\)"
+    with pytest.raises(ValueError, match=f"environment is .*{name}.*model was made for {ours}"):
+        algorithm.load(tmp_path / "model", env=env())
+
+
+def test_load_with_another_form_of_observation_is_refused(tmp_path: Path) -> None:
+    trained().save(tmp_path / "model")
+    with pytest.raises(ValueError, match="Observation spaces do not match"):
+        SoftDQN.load(tmp_path / "model", env=GFNEnv(Hypergrid(2, 4), observation="state"))
+
+
+def test_load_by_another_algorithm_is_refused(tmp_path: Path) -> None:
+    trained().save(tmp_path / "model")
+    with pytest.raises(ValueError, match="SoftDQN"):
+        MunchausenDQN.load(tmp_path / "model")
+
+
+def test_save_to_and_load_from_a_file_object() -> None:
+    model, file = trained(), io.BytesIO()
+    model.save(file)
+    file.seek(0)
+    loaded = SoftDQN.load(file, env=GFNEnv(Hypergrid(2, 4)))
+    assert (log_probs(loaded) == log_probs(model)).all()
+
+
+def test_a_reward_and_a_backward_policy_of_the_users_are_saved(tmp_path: Path) -> None:
+    tilt = 0.25
+
+    def backward_policy(states: Any) -> Any:  # a closure, as in a notebook
+        weights = np.where(states > 0, [1.0, tilt], 0.0)
+        return np.log(np.maximum(weights, 1e-30) / np.maximum(weights.sum(1, keepdims=True), tilt))
+
+    dag = Hypergrid(2, 4, reward=lambda states: tilt * states[:, 0])
+    model = trained(env=GFNEnv(dag, backward_policy=backward_policy))
+    model.save(tmp_path / "model")
+    loaded = SoftDQN.load(tmp_path / "model")
+    states = np.array([[1, 1], [2, 0]], dtype=np.int32)
+    assert loaded.dag.log_reward(states).tolist() == [0.25, 0.5]
+    ours, theirs = (m.mdp.log_backward(states, np.array([1, 1])) for m in (model, loaded))
+    assert (ours == theirs).all() and (ours != -np.log(2)).any()
+    loaded.learn(50)
+
+
+def test_the_policy_alone_can_be_saved(tmp_path: Path) -> None:
+    model = trained(average_share=0.3)
+    model.policy.save(tmp_path / "policy")
+    policy = type(model.policy).load(tmp_path / "policy")
+    states = enumerate_graph(Hypergrid(2, 4)).states
+    assert (policy.log_probs(states) == log_probs(model)).all()
+
+
+def test_the_replay_buffer_can_be_saved(tmp_path: Path) -> None:
+    model = trained()
+    model.save_replay_buffer(tmp_path / "replay")
+    other = trained(seed=5)
+    other.load_replay_buffer(tmp_path / "replay")
+    assert other.replay_buffer.size() == model.replay_buffer.size()
+    assert (other.replay_buffer.tree.leaves == model.replay_buffer.tree.leaves).all()
+    other.learn(100, reset_num_timesteps=False)
+
+
+# ---- environments and parameters ------------------------------------------------------------
+
+
+def test_set_env_with_another_reward() -> None:
+    model = trained()
+    model.set_env(GFNEnv(Hypergrid(2, 4, reward=slope)))
+    assert model.get_env().num_envs == 4 and model.dag.reward is slope
+    before = model.replay_buffer.size()
+    model.learn(100, reset_num_timesteps=False)
+    arrays = {name: a[before : before + 100] for name, a in model.replay_buffer._arrays.items()}
+    ends = arrays["next_states"][arrays["dones"]]
+    np.testing.assert_allclose(
+        arrays["log_reward"][arrays["dones"]], slope(ends), rtol=1e-6
+    )
+
+
+def test_set_env_with_another_grid_names_both() -> None:
+    model = trained()
+    with pytest.raises(ValueError, match=r"height=9.*model was made for .*height=4"):
+        model.set_env(GFNEnv(Hypergrid(2, 9)))
+    with pytest.raises(TypeError, match="no GFN environment"):
+        model.set_env(gymnasium.make("CartPole-v1"))
+    assert model.dag.height == 4
+
+
+@ALGORITHMS
+def test_get_and_set_parameters(algorithm: Any, tmp_path: Path) -> None:
+    model, other = trained(algorithm), trained(algorithm, seed=1)
+    found = model.get_parameters()
+    assert set(found) == {"policy", "policy.optimizer"}
+    assert {name.split(".")[0] for name in found["policy"]} == {"q_net", "q_net_target"}
+    assert (log_probs(other) != log_probs(model)).any()
+    other.set_parameters(found)
+    assert (log_probs(other) == log_probs(model)).all()
+    for ours, theirs in zip(
+        other.q_net_target.parameters(), model.q_net_target.parameters(), strict=True
+    ):
+        assert ours.equal(theirs)
+    model.save(tmp_path / "model")
+    third = trained(algorithm, seed=2)
+    third.set_parameters(str(tmp_path / "model"))
+    assert (log_probs(third) == log_probs(model)).all()
+    assert th.equal(
+        next(iter(third.policy.optimizer.state.values()))["exp_avg"],
+        next(iter(model.policy.optimizer.state.values()))["exp_avg"],
+    )
