@@ -6,7 +6,7 @@ Exact evaluation, exact solutions and the checks all read this one layout.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,9 @@ class Graph:
     children: Indices
     edge_layers: Indices
     objects: Indices
+    _sorted: tuple[NDArray[np.generic], Indices] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )  # keys of the states in order, and whose they are
 
     def log_reward(self) -> Floats:
         """Return log R of the objects, float64 (X,)."""
@@ -69,12 +72,14 @@ class Graph:
     def index_of(self, states: States) -> Indices:
         """Return the numbers of given states (n, d), −1 where a row is no state of the graph."""
         key = _Key(self.dag)
-        inside = key.inside(states)
-        known, wanted = key(self.states), key(states)
-        order = np.argsort(known)
-        place = np.searchsorted(known, wanted, sorter=order)
-        found = order[np.minimum(place, len(known) - 1)]
-        return np.where(inside & (known[found] == wanted), found, -1)
+        if self._sorted is None:
+            keys = key(self.states)
+            order = np.argsort(keys)
+            self._sorted = (keys[order], order)
+        known, order = self._sorted
+        wanted = key(states)
+        place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        return np.where(key.inside(states) & (known[place] == wanted), order[place], -1)
 
 
 def enumerate_graph(dag: DAG, max_states: int = 1_000_000) -> Graph:
@@ -87,7 +92,28 @@ def enumerate_graph(dag: DAG, max_states: int = 1_000_000) -> Graph:
     Raises:
         ValueError: the DAG has more states, a cycle, or a step that leaves the state space.
     """
-    states, parents, actions, children, finished = _explore(dag, max_states)
+    return lay_out(dag, *_explore(dag, max_states))
+
+
+def lay_out(
+    dag: DAG,
+    states: States,
+    parents: Indices,
+    actions: Indices,
+    children: Indices,
+    finished: NDArray[np.bool_],
+) -> Graph:
+    """Sort states and the edges between them into a :class:`Graph`.
+
+    Args:
+        dag: the DAG.
+        states: (N, d), in any order.
+        parents, actions, children: (E,), the edges, by the places of their states.
+        finished: bool (N,), which states are objects.
+
+    Raises:
+        ValueError: there is a cycle.
+    """
     depth = _longest_walks(len(states), parents, children)
     order = np.argsort(depth, kind="stable")
     number = np.empty_like(order)

@@ -1,7 +1,7 @@
-"""A training for tests/test_resume.py; as a script it dies by SIGKILL, or on a full disk.
+"""The training of tests/test_resume.py; run as a script it is killed, or its disk is full.
 
-    python resume_worker.py FOLDER ALGORITHM UNIT kill
-    python resume_worker.py FOLDER ALGORITHM UNIT {raise,warn} BYTES
+``resume_worker.py FOLDER ALGORITHM UNIT kill`` dies by SIGKILL;
+``resume_worker.py FOLDER ALGORITHM UNIT {raise,warn} BYTES`` can write no file larger than that.
 """
 
 from __future__ import annotations

@@ -177,9 +177,7 @@ def test_csv_log(algorithm: Any, tmp_path: Path) -> None:
     extra = {"train/clip_fraction"} if algorithm is MunchausenDQN else set()
     assert KEYS | extra | {"train/n_updates"} <= set(rows[0])
     counts = [int(row["time/trajectories"]) for row in rows]
-    assert len(counts) == 6 and all(
-        50 * k <= n < 50 * k + 4 for k, n in enumerate(counts, start=1)
-    )
+    assert len(counts) == 6 and all(50 * k <= n < 50 * k + 4 for k, n in enumerate(counts, start=1))
     assert float(rows[-1]["train/n_updates"]) <= counts[-1] / 4
     assert rows[-1]["time/episodes"] == rows[-1]["time/trajectories"]
 
@@ -300,9 +298,7 @@ def test_each_environment_tosses_its_own_coin_to_explore() -> None:
 
 
 def test_exploration_is_annealed_over_its_fraction() -> None:
-    model = make(
-        exploration_initial_eps=0.8, exploration_final_eps=0.2, exploration_fraction=0.5
-    )
+    model = make(exploration_initial_eps=0.8, exploration_final_eps=0.2, exploration_fraction=0.5)
     schedule = [model.exploration_schedule(remaining) for remaining in (1.0, 0.75, 0.5, 0.0)]
     assert schedule == pytest.approx([0.8, 0.5, 0.2, 0.2])
 

@@ -86,7 +86,7 @@ def test_an_impossible_munchausen_argument_is_named(name: str, value: float) -> 
 def test_unknown_arguments_are_refused(algorithm: Any) -> None:
     with pytest.raises(TypeError, match="learning_rat"):
         make(algorithm, learning_rat=1e-3)
-    with pytest.raises(ValueError, match="n_envs|num_envs"):
+    with pytest.raises(ValueError, match="num_envs=0"):
         make(algorithm, n_envs=0)
     with pytest.raises(ValueError, match="Policy CnnPolicy unknown"):
         algorithm("CnnPolicy", GFNEnv(Hypergrid(2, 4)))
@@ -118,7 +118,7 @@ def test_learn_wants_one_total(algorithm: Any, totals: dict[str, int], message: 
 
 @ALGORITHMS
 def test_an_environment_without_masks_is_refused_with_the_reason(algorithm: Any) -> None:
-    with pytest.raises(TypeError, match="CartPole.* is no GFN environment.*needs action masks"):
+    with pytest.raises(TypeError, match=r"CartPole.* is no GFN environment.*needs action masks"):
         algorithm("MlpPolicy", "CartPole-v1")
 
 
@@ -136,7 +136,7 @@ def test_states_that_mlp_policy_cannot_read_are_refused() -> None:
         def states_of(self, observations: Any) -> Any:
             return observations
 
-    with pytest.raises(TypeError, match="MlpPolicy reads MultiDiscrete states, but .*Boxed"):
+    with pytest.raises(TypeError, match=r"MlpPolicy reads MultiDiscrete states, but .*Boxed"):
         make(env=GFNEnv(Boxed()))
 
 

@@ -90,15 +90,21 @@ def test_learning_on_does_not_start_the_history_anew() -> None:
     assert [row["timesteps"] for row in evaluation.history] == [0, 200, 400, 600, 800]
 
 
+def test_a_callback_used_again_counts_anew_with_the_model() -> None:
+    model, evaluation = make(), EvaluationCallback(200)
+    model.learn(1000, evaluation)
+    del evaluation.history[1:]
+    model.learn(500, evaluation)
+    assert [row["timesteps"] for row in evaluation.history] == [0, 200, 400, 500]
+
+
 @pytest.mark.parametrize("algorithm", [SoftDQN, MunchausenDQN])
 def test_evaluation_does_not_change_the_training(algorithm: Any, tmp_path: Path) -> None:
     kwargs = {"average_share": 0.2, "exploration_initial_eps": 0.5}
     with_it, without = make(algorithm, **kwargs), make(algorithm, **kwargs)
     with_it.learn(800, EvaluationCallback(50, best_model_save_path=tmp_path))
     without.learn(800)
-    for ours, theirs in zip(
-        with_it.policy.parameters(), without.policy.parameters(), strict=True
-    ):
+    for ours, theirs in zip(with_it.policy.parameters(), without.policy.parameters(), strict=True):
         assert ours.equal(theirs)
 
 

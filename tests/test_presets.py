@@ -34,9 +34,7 @@ def defaults(algorithm: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("domain", "preset", "algorithm"), ALL)
-def test_every_preset_constructs_with_its_values(
-    domain: str, preset: str, algorithm: str
-) -> None:
+def test_every_preset_constructs_with_its_values(domain: str, preset: str, algorithm: str) -> None:
     model = ALGORITHMS[algorithm]("MlpPolicy", DOMAINS[domain](), preset=preset)
     assert model.preset == preset
     values = PRESETS[domain][preset][algorithm]

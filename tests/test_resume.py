@@ -106,9 +106,7 @@ def of_type(callbacks: list[Any], name: str) -> Any:
 
 @pytest.mark.parametrize("unit", TOTALS)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_killed_and_resumed_is_as_never_killed(
-    algorithm: str, unit: str, tmp_path: Path
-) -> None:
+def test_killed_and_resumed_is_as_never_killed(algorithm: str, unit: str, tmp_path: Path) -> None:
     whole, killed, resumed = (tmp_path / name for name in ("whole", "killed", "resumed"))
     unbroken, callbacks = log_to(make_model(algorithm), whole), make_callbacks(whole, algorithm)
     unbroken.learn(**TOTALS[unit], callback=callbacks, log_interval=100)

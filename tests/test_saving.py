@@ -205,9 +205,7 @@ def test_set_env_with_another_reward() -> None:
     model.learn(100, reset_num_timesteps=False)
     arrays = {name: a[before : before + 100] for name, a in model.replay_buffer._arrays.items()}
     ends = arrays["next_states"][arrays["dones"]]
-    np.testing.assert_allclose(
-        arrays["log_reward"][arrays["dones"]], slope(ends), rtol=1e-6
-    )
+    np.testing.assert_allclose(arrays["log_reward"][arrays["dones"]], slope(ends), rtol=1e-6)
 
 
 def test_set_env_with_another_grid_names_both() -> None:

@@ -86,23 +86,17 @@ def test_priorities_after_a_step_are_the_weighted_td_errors() -> None:
 
 
 def test_importance_weights_enter_the_loss() -> None:
-    model = model_with_two_transitions(
-        importance_weights=True, replay_beta=1.0
-    )
+    model = model_with_two_transitions(importance_weights=True, replay_beta=1.0)
     model.replay_buffer.update_priorities(np.array([0, 1]), np.array([1.0, 2.0]))
     # Three strata of [0, 3): the step once, the stop twice; weights 1 and ½.
     np.testing.assert_allclose(gradient_of_bias(model, 3), [-1 / 3, 0, 1 / 3], rtol=1e-4)
 
 
 def test_max_grad_norm_clips_the_gradient() -> None:
-    model = model_with_two_transitions(
-        huber=False, max_grad_norm=0.1
-    )
+    model = model_with_two_transitions(huber=False, max_grad_norm=0.1)
     # Only the bias has a gradient, for all weights are 0: (−log 3/2, 0, 3/2), scaled to 0.1.
     raw = np.array([STEP / 2, 0, STOP / 2])
-    np.testing.assert_allclose(
-        gradient_of_bias(model), 0.1 * raw / np.linalg.norm(raw), rtol=1e-4
-    )
+    np.testing.assert_allclose(gradient_of_bias(model), 0.1 * raw / np.linalg.norm(raw), rtol=1e-4)
 
 
 def test_no_clipping_by_default() -> None:

@@ -75,14 +75,18 @@ class EvaluationCallback(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         if self.frequency.due(self.model):
-            self._evaluate()
+            self._evaluate_once()
 
     def _on_training_end(self) -> None:
-        if self.history[-1]["timesteps"] != self.model.num_timesteps:
-            self._evaluate()
+        self._evaluate_once()
 
     def _on_step(self) -> bool:
         return True
+
+    def _evaluate_once(self) -> None:
+        """Evaluate, unless it was done at this very step, at the end of an earlier learn()."""
+        if self.history[-1]["timesteps"] != self.model.num_timesteps:
+            self._evaluate()
 
     def _evaluate(self) -> None:
         assert self.metrics is not None

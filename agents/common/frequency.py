@@ -37,6 +37,8 @@ class Frequency:
         """Whether the next multiple has been reached since the last time it was due."""
         count = self.count(model)
         if count < self.next:
+            if count < self.next - self.amount:  # a new learn() has started counting anew
+                self.next = (count // self.amount + 1) * self.amount
             return False
         self.next = (count // self.amount + 1) * self.amount
         return True

@@ -16,7 +16,7 @@ from gfn_gym.evaluation.sampling import (
     parallel_actions,
     walk_back,
 )
-from gfn_gym.graph import Graph, Indices, _longest_walks, batches
+from gfn_gym.graph import Graph, Indices, batches, lay_out
 from gfn_gym.mdp import MDP, BackwardPolicy
 
 
@@ -134,25 +134,10 @@ def _ancestors(dag: DAG, target: States, max_states: int) -> Graph | None:
     if found is None:
         return None
     states, parents, actions, children = found
-    depth = _longest_walks(len(states), parents, children)
-    check_reached_start(dag, states[depth == 0])
-    order = np.argsort(depth, kind="stable")
-    number = np.empty_like(order)
-    number[order] = np.arange(len(order))
-    parents, children = number[parents], number[children]
-    by_parent = np.argsort(parents, kind="stable")
-    parents = parents[by_parent]
-    layers = np.searchsorted(depth[order], np.arange(depth.max() + 2))
-    return Graph(
-        dag=dag,
-        states=states[order],
-        layers=layers,
-        parents=parents,
-        actions=actions[by_parent],
-        children=children[by_parent],
-        edge_layers=np.searchsorted(parents, layers),
-        objects=number[:1],
-    )
+    is_target = (states == target).all(axis=1)
+    graph = lay_out(dag, states, parents, actions, children, is_target)
+    check_reached_start(dag, graph.states[: graph.layers[1]])
+    return graph
 
 
 def _explore_back(
