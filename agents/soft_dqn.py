@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch as th
-from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from .common import targets
 from .common.buffers import TransitionBatch
 from .common.off_policy import SoftQAlgorithm
-from .common.policies import SoftQPolicy
-from .presets import with_presets
 
 
 class SoftDQN(SoftQAlgorithm):
@@ -58,82 +53,6 @@ class SoftDQN(SoftQAlgorithm):
         stats_window_size, tensorboard_log, policy_kwargs, verbose, seed, device: as in SB3;
             ``policy_kwargs`` of "MlpPolicy" takes ``net_arch=[256, 256]`` and ``activation_fn``.
     """
-
-    @with_presets
-    def __init__(
-        self,
-        policy: str | type[SoftQPolicy],
-        env: GymEnv | str | None,
-        *,
-        preset: str | None = None,
-        n_envs: int = 16,
-        learning_rate: float | Schedule = 1e-3,
-        buffer_size: int = 100_000,
-        learning_starts: int | tuple[int, str] = (256, "episode"),
-        batch_size: int = 256,
-        tau: float = 0.25,
-        gamma: float = 1.0,
-        train_freq: int | tuple[int, str] = (16, "episode"),
-        gradient_steps: int = 1,
-        target_update_interval: int = 1,
-        average_share: float = 0.0,
-        dueling: bool = False,
-        double: bool = False,
-        huber: bool = True,
-        leaf_weight: float = 1.0,
-        replay_alpha: float = 0.5,
-        replay_beta: float = 0.0,
-        replay_beta_final: float = 1.0,
-        importance_weights: bool = False,
-        new_priority: str = "td_error",
-        exploration_initial_eps: float = 0.0,
-        exploration_final_eps: float = 0.0,
-        exploration_fraction: float = 1.0,
-        max_grad_norm: float | None = None,
-        stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
-        policy_kwargs: dict[str, Any] | None = None,
-        verbose: int = 0,
-        seed: int | None = None,
-        device: th.device | str = "auto",
-        _init_setup_model: bool = True,
-    ):
-        self.preset = preset
-        super().__init__(
-            policy,
-            env,
-            n_envs=n_envs,
-            learning_rate=learning_rate,
-            buffer_size=buffer_size,
-            learning_starts=learning_starts,
-            batch_size=batch_size,
-            tau=tau,
-            gamma=gamma,
-            train_freq=train_freq,
-            gradient_steps=gradient_steps,
-            target_update_interval=target_update_interval,
-            average_share=average_share,
-            dueling=dueling,
-            double=double,
-            huber=huber,
-            leaf_weight=leaf_weight,
-            replay_alpha=replay_alpha,
-            replay_beta=replay_beta,
-            replay_beta_final=replay_beta_final,
-            importance_weights=importance_weights,
-            new_priority=new_priority,
-            exploration_initial_eps=exploration_initial_eps,
-            exploration_final_eps=exploration_final_eps,
-            exploration_fraction=exploration_fraction,
-            max_grad_norm=max_grad_norm,
-            stats_window_size=stats_window_size,
-            tensorboard_log=tensorboard_log,
-            policy_kwargs=policy_kwargs,
-            verbose=verbose,
-            seed=seed,
-            device=device,
-            _init_setup_model=_init_setup_model,
-        )
 
     def _td_target(self, batch: TransitionBatch) -> th.Tensor:
         return targets.soft_td_target(batch.rewards, batch.dones, self._next_value(batch))

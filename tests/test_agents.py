@@ -245,10 +245,11 @@ def test_stock_evaluate_policy(algorithm: Any) -> None:
     model = make(algorithm, GFNEnv(dag))
     for env in (Monitor(GFNEnv(dag)), model.get_env()):
         for deterministic in (False, True):
-            returns, lengths = evaluate_policy(
+            result: Any = evaluate_policy(
                 model, env, n_eval_episodes=20, deterministic=deterministic,
                 return_episode_rewards=True,
             )  # fmt: skip
+            returns, lengths = result
             assert len(returns) == 20 and max(lengths) <= 5 and np.isfinite(returns).all()
     dag.forget_and_check(at_least=10)
 

@@ -124,7 +124,7 @@ def test_an_environment_without_masks_is_refused_with_the_reason(algorithm: Any)
 
 def test_states_that_mlp_policy_cannot_read_are_refused() -> None:
     class Boxed(Words):
-        observation_space = spaces.Box(-1, 2, (3,), np.int64)  # type: ignore[assignment]
+        observation_space = spaces.Box(-1, 2, (3,), np.int64)
 
         def __init__(self) -> None:
             super().__init__()

@@ -7,6 +7,7 @@ import errno
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +226,7 @@ def test_a_failed_checkpoint_leaves_the_file_before_it_alone(tmp_path: Path) -> 
     path = tmp_path / "checkpoint.zip"
     model.save_checkpoint(path)
     content = path.read_bytes()
-    model.replay_buffer.max_priority = (value for value in ())  # which cannot be pickled
+    model.replay_buffer.max_priority = threading.Lock()  # which cannot be pickled
     with pytest.raises(TypeError, match="pickle"):
         model.save_checkpoint(path)
     assert path.read_bytes() == content

@@ -165,7 +165,10 @@ def test_a_reward_and_a_backward_policy_of_the_users_are_saved(tmp_path: Path) -
         weights = np.where(states > 0, [1.0, tilt], 0.0)
         return np.log(np.maximum(weights, 1e-30) / np.maximum(weights.sum(1, keepdims=True), tilt))
 
-    dag = Hypergrid(2, 4, reward=lambda states: tilt * states[:, 0])
+    def reward(states: Any) -> Any:
+        return tilt * states[:, 0]
+
+    dag = Hypergrid(2, 4, reward=reward)
     model = trained(env=GFNEnv(dag, backward_policy=backward_policy))
     model.save(tmp_path / "model")
     loaded = SoftDQN.load(tmp_path / "model")

@@ -208,7 +208,8 @@ def test_gradient_steps() -> None:
 @pytest.mark.parametrize("unit", ["step", "episode"])
 def test_learning_starts_in_both_units(unit: str) -> None:
     starts = 100 if unit == "step" else (100, "episode")
-    model, first = make(learning_starts=starts, train_freq=1), {}
+    model = make(learning_starts=starts, train_freq=1)
+    first: dict[str, int] = {}
 
     def callback(names: dict[str, Any], _: dict[str, Any]) -> bool:
         if model._n_updates == 1:

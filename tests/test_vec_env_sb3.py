@@ -188,7 +188,7 @@ def test_observation_and_backward_policy_are_kept() -> None:
 
 
 def scaled(env: Any) -> Any:
-    return wrappers.TransformReward(env, lambda reward: 2 * reward)
+    return wrappers.TransformReward(env, lambda reward: 2 * float(reward))
 
 
 @pytest.mark.parametrize(

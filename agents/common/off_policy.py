@@ -1,46 +1,31 @@
-"""The training loop of the soft Q-learning family, written once."""
+"""Soft Q-learning, written once: acting, replay, the gradient step. An algorithm is its target."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections import defaultdict
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.base_class import maybe_make_env
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 from stable_baselines3.common.noise import ActionNoise
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.save_util import load_from_zip_file
-from stable_baselines3.common.type_aliases import (
-    GymEnv,
-    MaybeCallback,
-    RolloutReturn,
-    Schedule,
-    TrainFreq,
-    TrainFrequencyUnit,
-)
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import LinearSchedule, safe_mean
-from stable_baselines3.common.vec_env import VecEnv
 
-from gfn_gym.dag import DAG, Floats
+from gfn_gym.dag import Actions, Floats, States
 from gfn_gym.mdp import Transition, sample_actions
 
+from ..presets import with_presets
 from . import targets
+from .algorithm import GFNAlgorithm
 from .buffers import TransitionBatch, TransitionBuffer
-from .checkpoint import Resumable
 from .policies import MlpPolicy, SoftQPolicy
-from .progress import TrajectoryProgressBar
-from .vec_env import GFNVecEnv, as_vec_env, check_same_structure
-
-Self = TypeVar("Self", bound="SoftQAlgorithm")
-EPISODE = TrainFrequencyUnit.EPISODE
+from .vec_env import GFNVecEnv, as_vec_env
 
 
-class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
+class SoftQAlgorithm(GFNAlgorithm):
     """What SoftDQN and its kin share: acting, replay, the gradient step, counting, saving.
 
     A subclass writes :meth:`_td_target`, and :attr:`temperature` where λ is not 1. Arguments are
@@ -49,46 +34,47 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": MlpPolicy}
     policy: SoftQPolicy
-    env: GFNVecEnv
     replay_buffer: TransitionBuffer
     temperature: float = 1.0
 
+    @with_presets
     def __init__(
         self,
         policy: str | type[SoftQPolicy],
         env: GymEnv | str | None,
         *,
-        n_envs: int,
-        learning_rate: float | Schedule,
-        buffer_size: int,
-        learning_starts: int | tuple[int, str],
-        batch_size: int,
-        tau: float,
-        gamma: float,
-        train_freq: int | tuple[int, str],
-        gradient_steps: int,
-        target_update_interval: int,
-        average_share: float,
-        dueling: bool,
-        double: bool,
-        huber: bool,
-        leaf_weight: float,
-        replay_alpha: float,
-        replay_beta: float,
-        replay_beta_final: float,
-        importance_weights: bool,
-        new_priority: str,
-        exploration_initial_eps: float,
-        exploration_final_eps: float,
-        exploration_fraction: float,
-        max_grad_norm: float | None,
-        stats_window_size: int,
-        tensorboard_log: str | None,
-        policy_kwargs: dict[str, Any] | None,
-        verbose: int,
-        seed: int | None,
-        device: th.device | str,
-        _init_setup_model: bool,
+        preset: str | None = None,
+        n_envs: int = 16,
+        learning_rate: float | Schedule = 1e-3,
+        buffer_size: int = 100_000,
+        learning_starts: int | tuple[int, str] = (256, "episode"),
+        batch_size: int = 256,
+        tau: float = 0.25,
+        gamma: float = 1.0,
+        train_freq: int | tuple[int, str] = (16, "episode"),
+        gradient_steps: int = 1,
+        target_update_interval: int = 1,
+        average_share: float = 0.0,
+        dueling: bool = False,
+        double: bool = False,
+        huber: bool = True,
+        leaf_weight: float = 1.0,
+        replay_alpha: float = 0.5,
+        replay_beta: float = 0.0,
+        replay_beta_final: float = 1.0,
+        importance_weights: bool = False,
+        new_priority: str = "td_error",
+        exploration_initial_eps: float = 0.0,
+        exploration_final_eps: float = 0.0,
+        exploration_fraction: float = 1.0,
+        max_grad_norm: float | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
     ):
         if env is not None:
             env = as_vec_env(env, n_envs)
@@ -113,6 +99,7 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
             sde_support=False,
             supported_action_spaces=(spaces.Discrete,),
         )
+        self.preset = preset
         self.target_update_interval = target_update_interval
         self.average_share = average_share
         self.dueling, self.double, self.huber = dueling, double, huber
@@ -125,9 +112,7 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
         self.exploration_final_eps = exploration_final_eps
         self.exploration_fraction = exploration_fraction
         self.max_grad_norm = max_grad_norm
-        self.algorithm = type(self).__name__  # saved, so that load() can refuse another's
-        self._credit = 0  # steps or trajectories collected that no update has used yet
-        self._total_trajectories: int | None = None
+        self.algorithm = type(self).__name__
         self._metrics: dict[str, list[float]] = defaultdict(list)
         self._check_arguments()
         if isinstance(env, GFNVecEnv):
@@ -185,38 +170,13 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
         self.policy = self.policy.to(self.device)
         self.policy.generator = np.random.default_rng(policy_seed)
         self._convert_train_freq()
-        assert isinstance(self.train_freq, TrainFreq)
-        if self.train_freq.frequency < 1:
-            raise ValueError(f"train_freq={self.train_freq.frequency!r} must be at least 1")
+        train_freq: Any = self.train_freq
+        if train_freq.frequency < 1:
+            raise ValueError(f"train_freq={train_freq.frequency!r} must be at least 1")
         self._convert_learning_starts()
         self.exploration_schedule = LinearSchedule(
             self.exploration_initial_eps, self.exploration_final_eps, self.exploration_fraction
         )
-
-    def _convert_learning_starts(self) -> None:
-        starts: Any = self.learning_starts
-        amount, unit = starts if isinstance(starts, (tuple, list)) else (starts, "step")
-        if unit not in ("step", "episode") or amount < 0:
-            raise ValueError(
-                f"learning_starts={starts!r} must be a number of steps or (number, 'episode')"
-            )
-        self._warm_up = (int(amount), unit)
-
-    @staticmethod
-    def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
-        return as_vec_env(env, 1)
-
-    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
-        """Train on another environment with the same states and actions, e.g. another reward."""
-        batch = as_vec_env(maybe_make_env(env, self.verbose), self.n_envs)
-        check_same_structure(self.dag, batch.dag)
-        super().set_env(batch, force_reset)
-        self.mdp = batch.mdp
-
-    @property
-    def dag(self) -> DAG:
-        """The DAG whose objects the agent constructs; saved with the model."""
-        return self.mdp.dag
 
     @property
     def q_net(self) -> th.nn.Module:
@@ -303,157 +263,6 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
 
     # ---- collecting ---------------------------------------------------------------------------
 
-    def learn(
-        self: Self,
-        total_timesteps: int | None = None,
-        callback: MaybeCallback = None,
-        log_interval: int = 1000,
-        tb_log_name: str | None = None,
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-        *,
-        total_trajectories: int | None = None,
-    ) -> Self:
-        """Train for a number of environment steps or of trajectories; schedules run on it.
-
-        Args:
-            total_timesteps: transitions to collect, a lower bound as in SB3.
-            callback: as in SB3.
-            log_interval: episodes between two writings of the log.
-            tb_log_name: name of the run; the class's name by default.
-            reset_num_timesteps: start counting, and the episodes, anew.
-            progress_bar: show one (needs tqdm and rich).
-            total_trajectories: finished trajectories to collect, instead of ``total_timesteps``.
-
-        A model from :meth:`resume` takes neither and goes on to its original total.
-
-        Raises:
-            ValueError: not exactly one total is given.
-        """
-        reset_num_timesteps = self._set_horizon(
-            total_timesteps, total_trajectories, reset_num_timesteps
-        )
-        name = tb_log_name or type(self).__name__
-        _, callback = self._setup_learn(0, callback, reset_num_timesteps, name, progress_bar)
-        total_timesteps = self._total_timesteps  # SB3's progress bar reads it from the locals
-        self._restore_callbacks(callback)
-        callback.on_training_start(locals(), globals())
-        assert isinstance(self.train_freq, TrainFreq)
-        while self._progress() < 1:
-            rollout = self.collect_rollouts(
-                self.env, callback, self.train_freq, self.replay_buffer, log_interval=log_interval
-            )
-            if not rollout.continue_training:
-                break
-            if self._warmed_up():
-                steps = self.gradient_steps
-                self.train(steps if steps >= 0 else rollout.episode_timesteps, self.batch_size)
-        callback.on_training_end()
-        return self
-
-    def _set_horizon(self, timesteps: int | None, trajectories: int | None, reset: bool) -> bool:
-        """Fix the totals before SB3's set-up; return whether to start counting anew."""
-        if self._resumed:
-            if timesteps is not None or trajectories is not None:
-                raise ValueError(
-                    "a resumed model goes on to its original total: call learn() without totals "
-                    "(after that, learn(…, reset_num_timesteps=False) adds to it)"
-                )
-            return False
-        if (timesteps is None) == (trajectories is None):
-            raise ValueError(
-                "give exactly one of total_timesteps and total_trajectories, not "
-                f"{timesteps!r} and {trajectories!r}"
-            )
-        total = timesteps if timesteps is not None else trajectories
-        if total is None or total <= 0:
-            raise ValueError(f"the total to train for must be above 0, not {total!r}")
-        if reset:
-            self.num_timesteps = self._episode_num = self._credit = 0
-        self._total_timesteps = self.num_timesteps + (timesteps or 0)
-        self._total_trajectories = (
-            None if trajectories is None else self._episode_num + trajectories
-        )
-        return reset
-
-    def _setup_learn(
-        self,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        reset_num_timesteps: bool = True,
-        tb_log_name: str = "run",
-        progress_bar: bool = False,
-    ) -> tuple[int, BaseCallback]:
-        if self.env is None:
-            self.env = GFNVecEnv(self.mdp, self.n_envs, self.observation)
-        horizon = self._total_timesteps
-        result = super()._setup_learn(
-            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
-        )
-        self._total_timesteps = horizon
-        self._update_current_progress_remaining(self.num_timesteps, horizon)
-        return result
-
-    def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
-        if progress_bar and self._total_trajectories is not None:
-            bar = TrajectoryProgressBar(self._total_trajectories)
-            given = super()._init_callback(callback)
-            both = CallbackList([given, bar])
-            both.init_callback(self)
-            return both
-        return super()._init_callback(callback, progress_bar)
-
-    def _progress(self) -> float:
-        """The share of the training that is done."""
-        if self._total_trajectories is not None:
-            return self._episode_num / self._total_trajectories
-        return self.num_timesteps / self._total_timesteps
-
-    def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
-        self._current_progress_remaining = max(0.0, 1.0 - self._progress())
-
-    def _warmed_up(self) -> bool:
-        amount, unit = self._warm_up
-        return (self._episode_num if unit == "episode" else self.num_timesteps) >= amount
-
-    def collect_rollouts(  # type: ignore[override]
-        self,
-        env: GFNVecEnv,
-        callback: BaseCallback,
-        train_freq: TrainFreq,
-        replay_buffer: TransitionBuffer,
-        action_noise: ActionNoise | None = None,
-        learning_starts: int = 0,
-        log_interval: int | None = None,
-    ) -> RolloutReturn:
-        """Step until one update is due; what is over stays as credit for the next.
-
-        With ``train_freq=(16, "episode")`` an update is due per 16 finished trajectories of any
-        of the environments.
-        """
-        self.policy.set_training_mode(False)
-        callback.on_rollout_start()
-        steps, episodes = 0, 0
-        while self._credit < train_freq.frequency and self._progress() < 1:
-            states = env.simulator.states
-            actions, _ = self._sample_action(learning_starts, n_envs=env.num_envs)
-            transition, infos = env.step_states(actions)
-            rewards, dones = transition.rewards, transition.done
-            priorities = self._new_priorities(states, actions, transition)
-            replay_buffer.add(states, actions, transition, priorities)
-            finished = self._count(dones, infos)
-            steps, episodes = steps + 1, episodes + finished
-            self._credit += finished if train_freq.unit == EPISODE else 1
-            self._log_if_due(finished, log_interval)
-            callback.update_locals(locals())
-            if not callback.on_step():
-                return RolloutReturn(steps * env.num_envs, episodes, continue_training=False)
-        due = self._credit >= train_freq.frequency  # else the training is over
-        if due:
-            self._credit -= train_freq.frequency
-        callback.on_rollout_end()
-        return RolloutReturn(steps * env.num_envs, episodes, continue_training=due)
-
     def _sample_action(
         self,
         learning_starts: int,
@@ -476,8 +285,12 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
             actions = np.where(explore, sample_actions(simulator.mask, generator), actions)
         return actions, actions
 
+    def _store(self, states: States, actions: Actions, transition: Transition) -> None:
+        priorities = self._new_priorities(states, actions, transition)
+        self.replay_buffer.add(states, actions, transition, priorities)
+
     def _new_priorities(
-        self, states: np.ndarray, actions: np.ndarray, transition: Transition
+        self, states: States, actions: Actions, transition: Transition
     ) -> Floats | None:
         if self.replay_alpha == 0 or self.new_priority == "max":
             return None
@@ -485,22 +298,6 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
             batch = self.replay_buffer.batch_of(states, actions, transition)
             td_error = self._td_error(batch).abs().double().cpu().numpy()
         return np.where(transition.done, self.leaf_weight, 1.0) * td_error
-
-    def _count(self, dones: np.ndarray, infos: list[dict[str, Any]]) -> int:
-        """Count steps and finished trajectories, and keep the latter's statistics."""
-        self.num_timesteps += len(dones)
-        rows = np.flatnonzero(dones)
-        self._episode_num += len(rows)
-        assert self.ep_info_buffer is not None
-        self.ep_info_buffer.extend(infos[row]["episode"] for row in rows)
-        self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
-        return len(rows)
-
-    def _log_if_due(self, finished: int, log_interval: int | None) -> None:
-        if log_interval and self._episode_num // log_interval > (
-            (self._episode_num - finished) // log_interval
-        ):
-            self.dump_logs()
 
     def dump_logs(self) -> None:
         """Write the log: SB3's entries, and the means of ours since the last time."""
@@ -515,42 +312,3 @@ class SoftQAlgorithm(Resumable, OffPolicyAlgorithm):
         self.logger.record("rollout/exploration_rate", epsilon)
         self.logger.record("time/trajectories", self._episode_num)
         super().dump_logs()
-
-    # ---- saving -------------------------------------------------------------------------------
-
-    @classmethod
-    def load(
-        cls: type[Self],
-        path: Any,
-        env: GymEnv | None = None,
-        device: th.device | str = "auto",
-        custom_objects: dict[str, Any] | None = None,
-        print_system_info: bool = False,
-        force_reset: bool = True,
-        **kwargs: Any,
-    ) -> Self:
-        """Load a model. Without an environment it predicts, and trains on the saved DAG.
-
-        Raises:
-            ValueError: the environment has other states or actions than the model, or another
-                algorithm saved it.
-        """
-        data, _, _ = load_from_zip_file(path, device=device, custom_objects=custom_objects)
-        rewind(path)
-        if data is None or data.get("algorithm") != cls.__name__:
-            saved = "another library" if data is None else data.get("algorithm", "another library")
-            raise ValueError(f"{path} was saved by {saved}, not by {cls.__name__}: load it there")
-        if env is not None:
-            env = as_vec_env(env, data["n_envs"])
-            assert isinstance(env, GFNVecEnv)
-            check_same_structure(data["mdp"].dag, env.dag)
-            kwargs = {"mdp": env.mdp, **kwargs}
-        return super().load(
-            path, env, device, custom_objects, print_system_info, force_reset, **kwargs
-        )
-
-
-def rewind(path: Any) -> None:
-    """Let a file object be read again from its start; a path needs nothing."""
-    if hasattr(path, "seek"):
-        path.seek(0)
