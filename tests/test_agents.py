@@ -10,13 +10,13 @@ import gymnasium
 import numpy as np
 import pytest
 import torch as th
-from dags import DAGS, Words
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
 
+from dags import DAGS, Words
 from gfn_gym import DAG, MDP, GFNEnv
 from gfn_gym.agents import GFNVecEnv, MunchausenDQN, SoftDQN
 from gfn_gym.agents.common.policies import MlpPolicy

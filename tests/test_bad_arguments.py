@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dags import Words
 from gymnasium import spaces
 
+from dags import Words
 from gfn_gym import GFNEnv
 from gfn_gym.agents import MunchausenDQN, SoftDQN
 from gfn_gym.envs.hypergrid import Hypergrid

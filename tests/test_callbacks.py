@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch as th
-from dags import Words
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import DQN
 from stable_baselines3.common.logger import configure
 
+from dags import Words
 from gfn_gym import GFNEnv
 from gfn_gym.agents import (
     EvaluationCallback,

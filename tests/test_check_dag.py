@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from dags import DAGS, Piles, Strides, Words
 from gymnasium import spaces
 
+from dags import DAGS, Piles, Strides, Words
 from gfn_gym import check_dag
 from gfn_gym.checks import DAGError
 from gfn_gym.envs.hypergrid import Hypergrid

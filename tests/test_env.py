@@ -8,12 +8,12 @@ import sys
 import gymnasium
 import numpy as np
 import pytest
-from dags import DAGS, Words
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import gfn_gym
+from dags import DAGS, Words
 from gfn_gym import GFNEnv, GFNVectorEnv
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.mdp import MDP, check_legal, sample_actions, sample_from

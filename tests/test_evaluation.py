@@ -6,11 +6,11 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-import dags
 import numpy as np
 import pytest
-from dags import Piles, Words
 
+import dags
+from dags import Piles, Words
 from gfn_gym import check_dag
 from gfn_gym.dag import DAG, Floats, Mask, States
 from gfn_gym.envs.hypergrid import Hypergrid

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dags import Words
 from test_evaluation import (
     DAGS,
     LateStop,
@@ -15,6 +14,7 @@ from test_evaluation import (
     random_policy,
 )
 
+from dags import Words
 from gfn_gym.dag import Floats, Mask, States
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.evaluation import (

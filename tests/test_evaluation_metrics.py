@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dags import Words
 from test_evaluation import DAGS, each_dag, random_policy
 
+from dags import Words
 from gfn_gym.dag import Floats, States
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.evaluation import (

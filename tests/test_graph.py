@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from dags import DAGS, Strides, Words
 from gymnasium import spaces
 
+from dags import DAGS, Strides, Words
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.graph import batches, enumerate_graph
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import gymnasium
 import pytest
-from dags import Words
 
+from dags import Words
 from gfn_gym import GFNEnv
 from gfn_gym.agents import MunchausenDQN, SoftDQN
 from gfn_gym.agents.presets import PAPER_HYPERGRID, PRESETS

@@ -10,9 +10,9 @@ import gymnasium
 import numpy as np
 import pytest
 import torch as th
-from dags import Words
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from dags import Words
 from gfn_gym import GFNEnv
 from gfn_gym.agents import MunchausenDQN, SoftDQN
 from gfn_gym.envs.hypergrid import Hypergrid

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch as th
 
+from batches import batch_of
 from gfn_gym import DAG, GFNEnv
 from gfn_gym.agents import MunchausenDQN, SoftDQN
 from gfn_gym.agents.common import targets
@@ -17,7 +18,6 @@ from gfn_gym.agents.common.policies import SoftQPolicy
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.evaluation import solve
 from gfn_gym.graph import enumerate_graph
-from gfn_gym.mdp import MDP
 
 log, inf = math.log, math.inf
 
@@ -118,8 +118,7 @@ def hand_made_batch(model: Any) -> TransitionBatch:
     """(0,0) → (1,0); (1,1) → (2,1), which has two parents; the stop in (2,1)."""
     states = np.array([[0, 0], [1, 1], [2, 1]], dtype=np.int32)
     actions = np.array([0, 0, 2])
-    transition = model.mdp.step(states, actions)
-    return model.replay_buffer.batch_of(states, actions, transition)
+    return batch_of(model.dag, states, actions)
 
 
 def grid() -> GFNEnv:
@@ -205,11 +204,10 @@ class TablePolicy(SoftQPolicy):
         return TableNetwork(self.dag)
 
 
-def all_transitions(model: Any, dag: DAG) -> TransitionBatch:
+def all_transitions(dag: DAG) -> TransitionBatch:
     states = enumerate_graph(dag).states
     rows, actions = np.nonzero(dag.action_mask(states))
-    transition = MDP(dag).step(states[rows], actions)
-    return model.replay_buffer.batch_of(states[rows], actions, transition)
+    return batch_of(dag, states[rows], actions)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +224,7 @@ def test_iterating_the_target_arrives_at_the_flows(
 ) -> None:
     dag = Hypergrid(2, 4)
     model = algorithm(TablePolicy, GFNEnv(dag), n_envs=1, **kwargs)
-    batch = all_transitions(model, dag)
+    batch = all_transitions(dag)
     place = (batch.states[:, 0] * 4 + batch.states[:, 1], batch.actions)
     for _ in range(sweeps):
         target = model._td_target(batch)
@@ -246,7 +244,7 @@ def test_fixed_point_is_missed_where_the_clip_is_active() -> None:
     model = MunchausenDQN(
         TablePolicy, GFNEnv(dag), n_envs=1, munchausen_alpha=0.5, munchausen_l0=-0.5
     )
-    batch = all_transitions(model, dag)
+    batch = all_transitions(dag)
     place = (batch.states[:, 0] * 4 + batch.states[:, 1], batch.actions)
     for _ in range(200):
         model.q_net_target.table[place] = model._td_target(batch)

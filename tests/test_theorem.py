@@ -11,8 +11,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from dags import DAGS, Piles
 
+from dags import DAGS, Piles
 from gfn_gym import DAG, MDP, GFNEnv
 from gfn_gym.graph import enumerate_graph
 

@@ -8,7 +8,6 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from dags import DAGS, Piles
 from gymnasium import wrappers
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.monitor import Monitor
@@ -20,6 +19,7 @@ from stable_baselines3.common.vec_env import (
     VecNormalize,
 )
 
+from dags import DAGS, Piles
 from gfn_gym import DAG, MDP, GFNEnv
 from gfn_gym.agents import GFNVecEnv
 from gfn_gym.agents.common.vec_env import as_vec_env, check_same_structure

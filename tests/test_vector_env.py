@@ -6,10 +6,10 @@ import pickle
 import gymnasium
 import numpy as np
 import pytest
-from dags import DAGS, Words
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import gfn_gym
+from dags import DAGS, Words
 from gfn_gym import MDP, GFNEnv, GFNVectorEnv
 from gfn_gym.env import Simulator
 from gfn_gym.envs.hypergrid import Hypergrid

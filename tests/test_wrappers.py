@@ -3,10 +3,10 @@
 import gymnasium
 import numpy as np
 import pytest
-from dags import DAGS
 from gymnasium import spaces
 from gymnasium.wrappers import PassiveEnvChecker
 
+from dags import DAGS
 from gfn_gym import GFNEnv
 from gfn_gym.mdp import sample_actions
 from gfn_gym.wrappers import DictObservation

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,8 +20,7 @@ from stable_baselines3.common.type_aliases import (
 )
 from stable_baselines3.common.vec_env import VecEnv
 
-from gfn_gym.dag import DAG, Actions, States
-from gfn_gym.mdp import Transition
+from gfn_gym.dag import DAG
 
 from .checkpoint import Resumable
 from .progress import TrajectoryProgressBar
@@ -35,8 +33,8 @@ EPISODE = TrainFrequencyUnit.EPISODE
 class GFNAlgorithm(Resumable, OffPolicyAlgorithm):
     """An SB3 algorithm on the native batch of a DAG, measured in steps or in trajectories.
 
-    A subclass acts (:meth:`_sample_action`), stores what it sees (:meth:`_store`) and learns from
-    it (:meth:`train`).
+    A subclass acts (:meth:`_sample_action`) and learns (:meth:`train`) from what its replay
+    buffer is given: ``add(states, actions, transition)`` at every step.
 
     Attributes:
         mdp: the decision process, saved with the model.
@@ -216,7 +214,7 @@ class GFNAlgorithm(Resumable, OffPolicyAlgorithm):
             actions, _ = self._sample_action(learning_starts, n_envs=env.num_envs)
             transition, infos = env.step_states(actions)
             rewards, dones = transition.rewards, transition.done
-            self._store(states, actions, transition)
+            replay_buffer.add(states, actions, transition)
             finished = self._count(dones, infos)
             steps, episodes = steps + 1, episodes + finished
             self._credit += finished if train_freq.unit == EPISODE else 1
@@ -229,10 +227,6 @@ class GFNAlgorithm(Resumable, OffPolicyAlgorithm):
             self._credit -= train_freq.frequency
         callback.on_rollout_end()
         return RolloutReturn(steps * env.num_envs, episodes, continue_training=due)
-
-    @abstractmethod
-    def _store(self, states: States, actions: Actions, transition: Transition) -> None:
-        """Keep one transition of each environment, (n_envs, …), before any reset."""
 
     def _count(self, dones: np.ndarray, infos: list[dict[str, Any]]) -> int:
         """Count steps and finished trajectories, and keep the latter's statistics."""

@@ -28,7 +28,7 @@ class TransitionBatch:
         log_backward, log_reward: float32 (n,), the two parts of the reward, kept apart.
         dones: bool (n,).
         weights: float32 (n,), importance weights, largest 1; all 1 without them.
-        indices: int64 array (n,), where the transitions lie in the buffer; empty if nowhere.
+        indices: int64 array (n,), where the transitions lie in the buffer.
     """
 
     states: th.Tensor
@@ -62,6 +62,9 @@ class TransitionBuffer(ReplayBuffer):
         device: where batches go.
         alpha: exponent of the priorities; 0 is uniform replay.
         generator: draws the samples.
+
+    A new transition has the largest priority so far, until it is given its own; those that were
+    added since :meth:`take_new` was last called are what it returns.
     """
 
     def __init__(
@@ -100,17 +103,14 @@ class TransitionBuffer(ReplayBuffer):
         }
         self.tree = SumTree(capacity) if alpha > 0 else None
         self.max_priority = 1.0
+        self._new: list[NDArray[np.int64]] = []
 
     def size(self) -> int:
         """Number of stored transitions."""
         return (self.buffer_size if self.full else self.pos) * self.n_envs
 
     def add(  # type: ignore[override]
-        self,
-        states: States,
-        actions: Actions,
-        transition: Transition,
-        priorities: Floats | None = None,
+        self, states: States, actions: Actions, transition: Transition
     ) -> None:
         """Store one transition of each environment, over the oldest.
 
@@ -118,7 +118,6 @@ class TransitionBuffer(ReplayBuffer):
             states: (n_envs, d).
             actions: (n_envs,).
             transition: what they led to, before any reset.
-            priorities: (n_envs,), not yet raised to α; None: the largest so far.
         """
         rows = slice(self.pos * self.n_envs, (self.pos + 1) * self.n_envs)
         arrays = self._arrays
@@ -129,12 +128,17 @@ class TransitionBuffer(ReplayBuffer):
         arrays["log_reward"][rows] = transition.log_reward
         arrays["dones"][rows] = transition.done
         if self.tree is not None:
-            if priorities is None:
-                priorities = np.full(self.n_envs, self.max_priority)
-            self.update_priorities(np.arange(rows.start, rows.stop), priorities)
+            indices = np.arange(rows.start, rows.stop)
+            self.tree.set(indices, np.full(self.n_envs, self.max_priority**self.alpha))
+            self._new.append(indices)
         self.pos += 1
         if self.pos == self.buffer_size:
             self.full, self.pos = True, 0
+
+    def take_new(self) -> NDArray[np.int64]:
+        """Return where the transitions lie that were added since the last call, (k,)."""
+        new, self._new = self._new, []
+        return np.unique(np.concatenate(new)) if new else np.zeros(0, dtype=np.int64)
 
     def update_priorities(self, indices: NDArray[np.int64], priorities: Floats) -> None:
         """Set the priorities (k,) of stored transitions (k,); no effect on uniform replay."""
@@ -160,28 +164,15 @@ class TransitionBuffer(ReplayBuffer):
             if beta > 0:
                 inverse = self.tree.leaves[indices] ** -beta
                 weights = (inverse / inverse.max()).astype(np.float32)
-        arrays = {name: array[indices] for name, array in self._arrays.items()}
-        return self._batch(arrays, weights, indices)
+        return self.batch_at(indices, weights)
 
-    def batch_of(self, states: States, actions: Actions, transition: Transition) -> TransitionBatch:
-        """Make a batch of transitions that are not stored."""
-        arrays = {
-            "states": states,
-            "next_states": transition.next_states,
-            "actions": actions,
-            "log_backward": transition.log_backward.astype(np.float32),
-            "log_reward": transition.log_reward.astype(np.float32),
-            "dones": transition.done,
-        }
-        weights = np.ones(len(actions), dtype=np.float32)
-        return self._batch(arrays, weights, np.zeros(0, dtype=np.int64))
-
-    def _batch(
-        self,
-        arrays: dict[str, NDArray[Any]],
-        weights: NDArray[np.float32],
-        indices: NDArray[np.int64],
+    def batch_at(
+        self, indices: NDArray[np.int64], weights: NDArray[np.float32] | None = None
     ) -> TransitionBatch:
+        """Return the transitions that lie at ``indices`` (n,); weights are 1 unless given."""
+        if weights is None:
+            weights = np.ones(len(indices), dtype=np.float32)
+        arrays = {name: array[indices] for name, array in self._arrays.items()}
         dtype = self.dag.state_space.dtype
         states = arrays["states"].astype(dtype)
         next_states = arrays["next_states"].astype(dtype)
@@ -210,6 +201,7 @@ class TransitionBuffer(ReplayBuffer):
             "arrays": {name: array[:size] for name, array in self._arrays.items()},
             "weights": None if self.tree is None else self.tree.leaves[:size],
             "max_priority": self.max_priority,
+            "new": self._new,
             "pos": self.pos,
             "full": self.full,
         }
@@ -220,7 +212,7 @@ class TransitionBuffer(ReplayBuffer):
             self._arrays[name][: len(array)] = array
         if self.tree is not None and len(state["weights"]):
             self.tree.set(np.arange(len(state["weights"])), state["weights"])
-        self.max_priority = state["max_priority"]
+        self.max_priority, self._new = state["max_priority"], state["new"]
         self.pos, self.full = state["pos"], state["full"]
 
 

@@ -14,8 +14,8 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import LinearSchedule, safe_mean
 
-from gfn_gym.dag import Actions, Floats, States
-from gfn_gym.mdp import Transition, sample_actions
+from gfn_gym.graph import batches
+from gfn_gym.mdp import sample_actions
 
 from ..presets import with_presets
 from . import targets
@@ -211,21 +211,43 @@ class SoftQAlgorithm(GFNAlgorithm):
 
     def train(self, gradient_steps: int, batch_size: int = 256) -> None:
         """Take gradient steps on batches from the replay buffer."""
+        self._rate_new_transitions()
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         beta = self._beta()
         for _ in range(gradient_steps):
             batch = self.replay_buffer.sample(batch_size, beta=beta)
             td_error = self._td_error(batch)
-            leaf = th.where(batch.dones, self.leaf_weight, 1.0)
-            loss = (batch.weights * leaf * targets.td_loss(td_error, self.huber)).mean()
+            loss = targets.td_loss(td_error, self.huber)
+            loss = (batch.weights * self._leaf(batch) * loss).mean()
             self._step_optimizer(loss)
-            priorities = (leaf * td_error.detach().abs()).double().cpu().numpy()
-            self.replay_buffer.update_priorities(batch.indices, priorities)
+            self._rate(batch, td_error.detach())
             self._n_updates += 1
             self._update_copies()
             self._metrics["train/loss"].append(loss.item())
-            self._metrics["train/td_error"].append(float(priorities.mean()))
+            self._metrics["train/td_error"].append(td_error.detach().abs().mean().item())
+
+    def _leaf(self, batch: TransitionBatch) -> th.Tensor:
+        """``leaf_weight`` where a transition ends an episode, else 1; (n,)."""
+        return th.where(batch.dones, self.leaf_weight, 1.0)
+
+    def _rate(self, batch: TransitionBatch, td_error: th.Tensor) -> None:
+        """Give transitions their priorities, |TD error| times the leaf weight."""
+        priorities = (self._leaf(batch) * td_error.abs()).double().cpu().numpy()
+        self.replay_buffer.update_priorities(batch.indices, priorities)
+
+    @th.no_grad()
+    def _rate_new_transitions(self) -> None:
+        """Give transitions that no update has seen their own TD error as priority.
+
+        The networks are still those that were there when they were collected, so one batch of
+        them all is as good as one by one, and cheaper.
+        """
+        new = self.replay_buffer.take_new()
+        if self.new_priority == "td_error":
+            for part in batches(len(new)):
+                batch = self.replay_buffer.batch_at(new[part])
+                self._rate(batch, self._td_error(batch))
 
     def _step_optimizer(self, loss: th.Tensor) -> None:
         if not th.isfinite(loss):
@@ -284,20 +306,6 @@ class SoftQAlgorithm(GFNAlgorithm):
             explore = generator.random(len(actions)) < epsilon
             actions = np.where(explore, sample_actions(simulator.mask, generator), actions)
         return actions, actions
-
-    def _store(self, states: States, actions: Actions, transition: Transition) -> None:
-        priorities = self._new_priorities(states, actions, transition)
-        self.replay_buffer.add(states, actions, transition, priorities)
-
-    def _new_priorities(
-        self, states: States, actions: Actions, transition: Transition
-    ) -> Floats | None:
-        if self.replay_alpha == 0 or self.new_priority == "max":
-            return None
-        with th.no_grad():
-            batch = self.replay_buffer.batch_of(states, actions, transition)
-            td_error = self._td_error(batch).abs().double().cpu().numpy()
-        return np.where(transition.done, self.leaf_weight, 1.0) * td_error
 
     def dump_logs(self) -> None:
         """Write the log: SB3's entries, and the means of ours since the last time."""

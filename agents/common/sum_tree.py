@@ -47,8 +47,10 @@ class SumTree:
         ends = np.cumsum(self._sums)
         block = np.searchsorted(ends, _below(points, ends[-1]), side="right")
         inside = np.cumsum(self._blocks[block], axis=1)
-        # What is left of a point in its block; rounding must not carry it out of the block.
-        rest = _below(points - (ends[block] - self._sums[block]), inside[:, -1])
+        # What is left of a point in its block; rounding must not carry it out of the block, on
+        # either side: below 0 it would be before the stretch of the first leaf, be that 0 wide.
+        rest = np.maximum(points - (ends[block] - self._sums[block]), 0.0)
+        rest = _below(rest, inside[:, -1])
         return block * BLOCK + (inside <= rest[:, None]).sum(axis=1)
 
 
