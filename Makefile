@@ -31,7 +31,7 @@ demo: .venv/.installed
 test: lint
 	OMP_NUM_THREADS=1 $(PY) -m pytest
 
-# mypy twice: by the name gfn_gym.agents, as tests and examples import it, it does not find agents/.
+# mypy twice, more leniently on scripts: by the name gfn_gym.agents, as tests and examples import it, it does not find agents/.
 # It is left out where constraints.txt has another numpy, whose types differ.
 lint: .venv/.installed
 	$(PY) -m ruff check .
@@ -39,7 +39,7 @@ lint: .venv/.installed
 	@if $(PY) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))'; then set -ex; \
 	  $(PY) -m mypy gfn_gym agents; \
 	  $(PY) -m mypy --allow-subclassing-any --allow-untyped-defs --allow-untyped-calls \
-		tests examples benchmarks; \
+	    --no-check-untyped-defs tests examples benchmarks; \
 	else echo "mypy is left out: it is run with Python 3.11 to 3.14"; fi
 
 peers: .venv-peers/.installed

@@ -174,8 +174,8 @@ def test_unknown_rewards(name):
         (HypergridReward(math.nan, 1, 2), "finite"),
         (HypergridReward(1, math.inf, 2), "finite"),
         (HypergridReward(1, 2, math.nan), "finite"),
-        (HypergridReward("a", 1, 2), "finite numbers"),
-        (HypergridReward(None, 1, 2), "finite numbers"),
+        (HypergridReward("a", 1, 2), "finite numbers"),  # type: ignore[arg-type]
+        (HypergridReward(None, 1, 2), "finite numbers"),  # type: ignore[arg-type]
     ],
 )
 def test_bad_levels(reward, message):

@@ -5,7 +5,9 @@ code (``gfn_gym.graph``) nothing is used, it is compared in the end.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -15,6 +17,7 @@ import pytest
 from dags import DAGS, Piles
 from gfn_gym import DAG, MDP, GFNEnv
 from gfn_gym.graph import enumerate_graph
+from gfn_gym.mdp import BackwardPolicy
 
 State = tuple[int, ...]
 
@@ -24,23 +27,26 @@ def tilted(states):
     return np.cos(2.0 * states[:, 0]) + 0.1 * states.sum(axis=1)
 
 
-ENVIRONMENTS = {
+def make(id: str, **kwargs: Any) -> Any:
+    return gymnasium.make(id, observation="state", **kwargs)
+
+
+IDS = (
+    "HypergridGFN-v0",
+    "HypergridGFN-Hard-v0",
+    "HypergridGFN-Terminate-v0",
+    "HypergridGFN-Hard-Terminate-v0",
+)
+ENVIRONMENTS: dict[str, Callable[[], Any]] = {
     **{
-        f"{id}-{ndim}-{height}": lambda id=id, ndim=ndim, height=height: gymnasium.make(
-            id, ndim=ndim, height=height, observation="state"
-        )
-        for id in (
-            "HypergridGFN-v0",
-            "HypergridGFN-Hard-v0",
-            "HypergridGFN-Terminate-v0",
-            "HypergridGFN-Hard-Terminate-v0",
-        )
+        f"{id}-{ndim}-{height}": partial(make, id, ndim=ndim, height=height)
+        for id in IDS
         for ndim, height in ((1, 8), (2, 6), (3, 4))
     },
-    "custom reward": lambda: gymnasium.make(
-        "HypergridGFN-v0", ndim=2, height=5, reward=tilted, reward_exponent=2.0, observation="state"
+    "custom reward": partial(
+        make, "HypergridGFN-v0", ndim=2, height=5, reward=tilted, reward_exponent=2.0
     ),
-    **{name: lambda dag=dag: GFNEnv(dag, observation="state") for name, dag in DAGS.items()},
+    **{name: partial(GFNEnv, dag, observation="state") for name, dag in DAGS.items()},
 }
 
 
@@ -100,7 +106,8 @@ class Tabular:
         waiting = dict.fromkeys(self.edges, 0)
         for edge in self.all_edges():
             waiting[edge.child] = waiting.get(edge.child, 0) + (not edge.ended)
-        reach, objects, ready = {self.start: 1.0}, {}, [self.start]
+        reach, ready = {self.start: 1.0}, [self.start]
+        objects: dict[State, float] = {}
         for state in ready:
             for edge in self.edges[state]:
                 p = reach[state] * math.exp(self.q(edge) - self.value(state))
@@ -132,7 +139,7 @@ def log_sum_exp(values: list[float]) -> float:
     return top + math.log(sum(math.exp(v - top) for v in values))
 
 
-def check_theorem(env) -> Tabular:
+def check_theorem(env: Any) -> Tabular:
     solved = Tabular(env)
     distribution = solved.terminal_distribution()
     log_rewards = {x: solved.log_reward(x) for x in distribution}
@@ -150,10 +157,10 @@ def check_theorem(env) -> Tabular:
     return solved
 
 
-def random_backward_policy(dag: DAG):
+def random_backward_policy(dag: DAG) -> BackwardPolicy:
     """A fixed P_B that is anything but uniform."""
     weights = np.random.default_rng(7).normal(
-        size=(dag.state_space.shape[0] + 1, dag.n_backward_actions)
+        size=(dag.initial_states(1).shape[1] + 1, dag.n_backward_actions)
     )
 
     def policy(states):
