@@ -159,6 +159,21 @@ def test_divergence_stops_the_training_and_says_so(
 
 
 @ALGORITHMS
+@pytest.mark.parametrize(
+    ("new_priority", "symptom"), [("max", "the loss is nan"), ("td_error", "a TD error is not")]
+)
+def test_a_loss_that_is_no_number_stops_the_training(
+    algorithm: Any, new_priority: str, symptom: str
+) -> None:
+    """Before it has spoilt the online network."""
+    model = make(algorithm, new_priority=new_priority)
+    model.q_net_target.layers[-1].bias.data.fill_(NAN)
+    with pytest.raises(FloatingPointError, match=f"{symptom}.* at update 0: training has diverged"):
+        model.learn(4000)
+    assert all(p.isfinite().all() for p in model.q_net.parameters())
+
+
+@ALGORITHMS
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_reward_that_turns_bad_in_training_is_named(algorithm: Any, bad: float) -> None:
     calls = [0]

@@ -141,7 +141,7 @@ def test_uniform_mode_draws_uniformly_and_has_no_priorities() -> None:
 
 def test_importance_weights_by_hand() -> None:
     buffer = make_buffer(3, alpha=1.0)
-    fill(buffer, [1.0, 2.0, 4.0])
+    fill(buffer, [2.0, 4.0, 8.0])
     batch = buffer.sample(64, beta=0.5)
     assert set(batch.indices) == {0, 1, 2}
     # (N·P(i))^−β / max = (p_i/p_min)^−β = 1, 2^−½, 4^−½

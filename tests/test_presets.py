@@ -129,7 +129,12 @@ def test_unknown_presets_are_refused_with_what_there_is() -> None:
         SoftDQN("MlpPolicy", GFNEnv(Words()), preset="paper")
 
 
-def test_the_preset_is_saved_with_the_model(tmp_path: Any) -> None:
-    for name, algorithm in ALGORITHMS.items():
-        algorithm("MlpPolicy", DOMAINS["Hypergrid"](), preset="paper").save(tmp_path / name)
-        assert algorithm.load(tmp_path / name).preset == "paper"
+@pytest.mark.parametrize(("domain", "preset", "algorithm"), ALL)
+def test_the_preset_is_saved_with_the_model(
+    domain: str, preset: str, algorithm: str, tmp_path: Any
+) -> None:
+    model = ALGORITHMS[algorithm]("MlpPolicy", DOMAINS[domain](), preset=preset)
+    model.save(tmp_path / "model")
+    loaded = ALGORITHMS[algorithm].load(tmp_path / "model")
+    assert loaded.preset == preset and loaded.n_envs == model.n_envs
+    assert loaded.lr_schedule(0.3) == model.lr_schedule(0.3)

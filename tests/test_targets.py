@@ -181,6 +181,17 @@ def test_td_error_is_prediction_minus_target_without_gradient_into_the_target() 
     assert_equal(model.q_net.layers[-1].bias.grad, [2.0, 0.0, 1.0])
 
 
+@pytest.mark.parametrize("algorithm", [SoftDQN, MunchausenDQN])
+def test_dueling_network_has_its_first_output_for_soft_value(algorithm: Any) -> None:
+    model = algorithm("MlpPolicy", grid(), dueling=True, seed=0)
+    states = enumerate_graph(model.dag).states
+    with th.no_grad():
+        output = model.q_net.layers(model.policy.to_tensor(states))
+    q = model.policy.q_values(states)
+    assert_equal(targets.soft_value(q, model.temperature), output[:, 0])
+    assert ((q == -inf).numpy() == ~model.dag.action_mask(states)).all()
+
+
 # ---- fixed points ---------------------------------------------------------------------------
 
 

@@ -247,7 +247,10 @@ class SoftQAlgorithm(GFNAlgorithm):
         if self.new_priority == "td_error":
             for part in batches(len(new)):
                 batch = self.replay_buffer.batch_at(new[part])
-                self._rate(batch, self._td_error(batch))
+                td_error = self._td_error(batch)
+                if not td_error.isfinite().all():  # which no priority may be
+                    raise self._diverged("a TD error is not finite")
+                self._rate(batch, td_error)
 
     def _step_optimizer(self, loss: th.Tensor) -> None:
         if not th.isfinite(loss):
