@@ -1,7 +1,8 @@
 """Settings by domain, name and algorithm: data, and the few lines that look it up.
 
 ``SoftDQN("MlpPolicy", env, preset="paper")`` takes what stands here for the environment's DAG;
-explicit arguments win; what is not named keeps the constructor's default.
+explicit arguments win (``policy_kwargs`` key by key); what is not named keeps the constructor's
+default.
 """
 
 from __future__ import annotations
@@ -107,6 +108,9 @@ def with_presets(init: Callable[..., None]) -> Callable[..., None]:
         if preset is not None:
             env = gymnasium.make(env) if isinstance(env, str) else env
             values = preset_values(type(self), as_vec_env(env, 1).dag, preset)
+            if kwargs.get("policy_kwargs"):  # net_arch alone shall not lose the optimiser's
+                chosen = {**values.get("policy_kwargs", {}), **kwargs["policy_kwargs"]}
+                kwargs["policy_kwargs"] = chosen
             kwargs = {**values, **kwargs}
         init(self, policy, env, preset=preset, **kwargs)
 

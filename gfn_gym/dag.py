@@ -48,6 +48,9 @@ class DAG(ABC):
     stop_action: int | None
     render_modes: ClassVar[Sequence[str]] = ("ansi",)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.state_space})"
+
     # ---- construction -----------------------------------------------------------------------
 
     @abstractmethod

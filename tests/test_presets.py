@@ -138,3 +138,11 @@ def test_the_preset_is_saved_with_the_model(
     loaded = ALGORITHMS[algorithm].load(tmp_path / "model")
     assert loaded.preset == preset and loaded.n_envs == model.n_envs
     assert loaded.lr_schedule(0.3) == model.lr_schedule(0.3)
+
+
+def test_policy_kwargs_are_merged_key_by_key() -> None:
+    model = SoftDQN(
+        "MlpPolicy", DOMAINS["Hypergrid"](), preset="fast", policy_kwargs={"net_arch": [8]}
+    )
+    assert model.policy_kwargs["net_arch"] == [8]
+    assert model.policy.optimizer.param_groups[0]["betas"] == (0.9, 0.99)

@@ -241,7 +241,7 @@ def test_environments_in_other_processes_are_refused() -> None:
 def test_environments_of_different_dags_are_refused() -> None:
     env = DummyVecEnv([single, single])
     env.envs[1] = gymnasium.make(ID, ndim=2, height=6)
-    with pytest.raises(ValueError, match=r"height=6.* but .*height=5"):
+    with pytest.raises(ValueError, match=r"mixes .*height=5.* and .*height=6"):
         as_vec_env(env, 4)
 
 
@@ -250,3 +250,10 @@ def test_a_monitor_that_writes_a_file_warns(tmp_path: Any) -> None:
     with pytest.warns(UserWarning, match="Monitor's file will not be written"):
         as_vec_env(env, 4)
     env.close()
+
+
+def test_a_vec_env_of_different_rewards_is_refused_with_both_named() -> None:
+    ids = ("HypergridGFN-v0", "HypergridGFN-Hard-v0")
+    mixed = DummyVecEnv([lambda id=id: gymnasium.make(id, ndim=2, height=5) for id in ids])
+    with pytest.raises(ValueError, match=r"mixes .*'standard'.* and .*'hard'"):
+        as_vec_env(mixed, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch as th
@@ -102,10 +102,10 @@ class GFNAlgorithm(Resumable, OffPolicyAlgorithm):
         total_timesteps = self._total_timesteps  # SB3's progress bar reads it from the locals
         self._restore_callbacks(callback)
         callback.on_training_start(locals(), globals())
-        assert isinstance(self.train_freq, TrainFreq)
+        train_freq = cast(TrainFreq, self.train_freq)
         while self._progress() < 1:
             rollout = self.collect_rollouts(
-                self.env, callback, self.train_freq, self.replay_buffer, log_interval=log_interval
+                self.env, callback, train_freq, self.replay_buffer, log_interval=log_interval
             )
             if not rollout.continue_training:
                 break

@@ -15,6 +15,7 @@ from gfn_gym.evaluation import Policy, elbo, evaluate_exact, sample
 from gfn_gym.graph import enumerate_graph
 
 from .adapters import as_policy, dag_of
+from .files import replaced, require_writable
 from .frequency import Frequency
 
 Metrics = Callable[[Policy], dict[str, float]]
@@ -64,7 +65,7 @@ class EvaluationCallback(BaseCallback):
     def _init_callback(self) -> None:
         self.frequency.count(self.model)  # a unit that the algorithm cannot count shows here
         if self.save_path is not None:
-            self.save_path.mkdir(parents=True, exist_ok=True)
+            require_writable(self.save_path / "best_model.zip", "the best model")
         if self.metrics is None:
             self.metrics = exact_metrics(self.model, self.max_states)
 
@@ -106,7 +107,8 @@ class EvaluationCallback(BaseCallback):
         if values[self.monitor] < self.best:
             self.best = values[self.monitor]
             if self.save_path is not None:
-                self.model.save(self.save_path / "best_model.zip")
+                with replaced(self.save_path / "best_model.zip", "best model") as file:
+                    self.model.save(file)
         self._clock = time.process_time()
 
     def state_dict(self) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import io
 import os
 import pickle
 import random
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EventCallback
 
+from .files import replaced, require_writable
 from .frequency import Frequency
 from .vec_env import GFNVecEnv
 
@@ -50,23 +50,8 @@ class Resumable(BaseAlgorithm):
         Raises:
             OSError: it could not be written; an earlier checkpoint at ``path`` is untouched.
         """
-        path = Path(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-                try:
-                    self._write_checkpoint(file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                    os.replace(file.name, path)
-                except BaseException:
-                    os.unlink(file.name)
-                    raise
-        except OSError as error:
-            kept = "the previous one is untouched" if path.exists() else "there is no earlier one"
-            raise OSError(
-                error.errno, f"could not write the checkpoint ({error.strerror}); {kept}", str(path)
-            ) from error
+        with replaced(path, "checkpoint") as file:
+            self._write_checkpoint(file)
 
     @classmethod
     def resume(
@@ -159,15 +144,7 @@ class TrainingCheckpoint(BaseCallback):
     def _init_callback(self) -> None:
         if not isinstance(self.model, Resumable):
             raise TypeError(f"{type(self.model).__name__} cannot be resumed from a checkpoint")
-        # Better now than after an hour of training.
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.path.parent):
-                pass
-        except OSError as error:
-            raise OSError(
-                error.errno, f"cannot write checkpoints ({error.strerror})", str(self.path)
-            ) from error
+        require_writable(self.path, "checkpoints")
 
     def _on_rollout_start(self) -> None:
         if self.frequency.due(self.model):

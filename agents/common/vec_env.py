@@ -180,7 +180,10 @@ def as_vec_env(env: Any, n_envs: int) -> GFNVecEnv:
     if isinstance(env, VecEnv):
         first, *others = _members(env)
         for other in others:
-            check_same_structure(first.dag, other.dag)
+            if repr(other.dag) != repr(first.dag):
+                raise ValueError(
+                    f"the VecEnv mixes {first.dag!r} and {other.dag!r}: make it of one"
+                )
         return first if isinstance(first, GFNVecEnv) else _batch(first, env.num_envs)
     if isinstance(env, gymnasium.Env):
         return _batch(_unwrap(env), n_envs)

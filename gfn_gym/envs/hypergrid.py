@@ -126,7 +126,8 @@ class Hypergrid(DAG):
 
     def __repr__(self) -> str:
         reward = self.reward if isinstance(self.reward, (str, HypergridReward)) else "custom"
-        return f"Hypergrid(ndim={self.ndim}, height={self.height}, reward={reward!r})"
+        power = "" if self.reward_exponent == 1 else f", reward_exponent={self.reward_exponent}"
+        return f"Hypergrid(ndim={self.ndim}, height={self.height}, reward={reward!r}{power})"
 
     # ---- construction -----------------------------------------------------------------------
     # Arrays are laid out column by column (Fortran order): sums over the few coordinates then
