@@ -47,7 +47,7 @@ def main() -> None:
             script = "gfnx_soft_dqn.py"
             line = once(PEERS, script, out, gfnx, args.core)
             lines.append({"contestant": "gfnx SoftDQN", "seed": seed, **line})
-        path = save("convergence", lines)
+        path = save(f"convergence-{args.reward}-{args.preset}", lines)
         table(lines)
     print(f"\nwrote {path}")
 
