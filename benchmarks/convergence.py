@@ -25,6 +25,8 @@ Curve = list[dict[str, float]]
 def main() -> None:
     args = arguments()
     if args.gfnx_iterations:
+        if args.reward != "standard":
+            raise SystemExit("gfnx runs on the standard reward only: add --gfnx-iterations 0")
         require_peers()
     folder = RESULTS / "convergence"
     folder.mkdir(parents=True, exist_ok=True)

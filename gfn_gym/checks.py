@@ -20,7 +20,9 @@ def check_dag(dag: DAG, max_states: int = 100_000) -> None:
     masks agree with ``step``; that backward undoes forward, and forward backward; that every
     backward walk ends at s0; that there is no cycle; that rows are canonical (the two directions
     meet in the same rows); that no step writes into the rows it is given; that P_B sums to one
-    over the edges into each state; that log R is finite; that observations give their states back.
+    over the edges into each state; that log R is finite, and ``log_partition`` log Σ R where it
+    is given; that observations lie in their space and, unless ``states_of`` is left out
+    (NotImplementedError: they lose information), give their states back.
 
     Args:
         dag: a DAG at a small size.
@@ -47,6 +49,7 @@ def check_dag(dag: DAG, max_states: int = 100_000) -> None:
         log_reward_of(dag, graph.states[graph.objects])
     except ValueError as error:
         raise DAGError(str(error)) from error
+    _check_log_partition(graph)
 
 
 def _require(good: Mask | np.bool_, states: States, what: str) -> None:
@@ -102,8 +105,7 @@ def _check_states(graph: Graph, states: States) -> None:
     dag = graph.dag
     inside = np.array([state in dag.state_space for state in states])
     _require(inside, states, "a state lies outside state_space")
-    read_back = dag.states_of(dag.observe(states))
-    _require(_same(read_back, states), states, "states_of(observe(state)) is not the state")
+    _check_observations(dag, states)
     mask, backward = dag.action_mask(states), dag.backward_mask(states)
     initial = _same(states, dag.initial_states(len(states)))
     _require(backward.any(axis=1) | initial, states, "no backward action, though it is not s0")
@@ -113,6 +115,23 @@ def _check_states(graph: Graph, states: States) -> None:
     rows, undo = np.nonzero(backward)
     if len(rows):
         _check_backward_steps(graph, states[rows], undo)
+
+
+def _check_observations(dag: DAG, states: States) -> None:
+    observations, space = dag.observe(states), dag.observation_space
+    seen = np.array([o in space for o in observations])
+    _require(seen, states, f"the observation does not lie in observation_space = {space}")
+    try:
+        read_back = dag.states_of(observations)
+    except NotImplementedError:
+        return  # allowed: other libraries and evaluation only observe
+    _require(_same(read_back, states), states, "states_of(observe(state)) is not the state")
+
+
+def _check_log_partition(graph: Graph) -> None:
+    given, summed = graph.dag.log_partition(), graph.log_partition()
+    if given is not None and not np.isclose(given, summed, rtol=0, atol=1e-6):
+        raise DAGError(f"log_partition() is {given}, but log Σ R over all objects is {summed}")
 
 
 def _check_stop(dag: DAG, states: States) -> None:

@@ -140,6 +140,10 @@ class DAG(ABC):
                 f"{type(self).__name__}.state_space is {self.state_space}, not a MultiDiscrete: "
                 "write observation_space, observe and states_of for it"
             )
+        if self.state_space.start.any():
+            raise TypeError(
+                f"{type(self).__name__}.state_space is {self.state_space}: it must start at 0"
+            )
         return self.state_space.nvec
 
     # ---- drawing ----------------------------------------------------------------------------

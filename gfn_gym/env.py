@@ -113,7 +113,7 @@ class GFNEnv(gymnasium.Env[Any, Any]):
         observation: "onehot" (float32 Box) or "state" (the compact state).
         invalid_action: "raise" a ValueError at an illegal action, or "terminate" the episode with
             ``invalid_reward``, for libraries without masks; the theorem then holds approximately.
-        invalid_reward: finite, below any legal return.
+        invalid_reward: finite, far below log R.
         backward_policy: P_B as a function of states, see :class:`gfn_gym.mdp.MDP`; None: uniform.
         render_mode: None or one of the DAG's ``render_modes``.
     """

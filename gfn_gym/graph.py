@@ -231,6 +231,8 @@ class _Key:
         self.weights: NDArray[np.int64] | None = None
         self.nvec: NDArray[np.integer[Any]] | None = None
         if isinstance(space, spaces.MultiDiscrete):
+            if space.start.any():
+                raise ValueError(f"state_space = {space}: its values must start at 0")
             self.nvec = space.nvec
             nvec = [int(size) for size in space.nvec]
             weights = [1]

@@ -7,10 +7,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.utils import RecordConstructorArgs
 from numpy.typing import DTypeLike
 
 
-class DictObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
+class DictObservation(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """Puts observation and action mask side by side into a Dict.
 
     RLlib's action-masking module reads ``{"observations", "action_mask"}`` in float32, which are
@@ -30,7 +31,13 @@ class DictObservation(gymnasium.Wrapper[Any, Any, Any, Any]):
         mask_key: str = "action_mask",
         mask_dtype: DTypeLike = np.float32,
     ):
-        super().__init__(env)
+        RecordConstructorArgs.__init__(
+            self,
+            observation_key=observation_key,
+            mask_key=mask_key,
+            mask_dtype=mask_dtype,
+        )
+        gymnasium.Wrapper.__init__(self, env)
         if not hasattr(env.unwrapped, "action_masks"):
             raise ValueError(f"{env} has no action masks: DictObservation wraps a GFN environment")
         if observation_key == mask_key:

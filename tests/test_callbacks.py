@@ -12,6 +12,7 @@ import torch as th
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import DQN
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from dags import Words
 from gfn_gym import GFNEnv
@@ -222,3 +223,44 @@ def test_exact_metrics_where_completion_ends_the_episode() -> None:
     model, evaluation = make(SoftDQN, GFNEnv(Words()), dueling=True), EvaluationCallback(200)
     model.learn(400, evaluation)
     assert evaluation.best < evaluation.history[0]["total_variation"]
+
+
+# ---- used again -----------------------------------------------------------------------------
+
+
+def test_a_callback_used_with_another_target_judges_by_that_one() -> None:
+    model, evaluation = make(), EvaluationCallback(10_000)
+    model.learn(100, evaluation)
+    model.set_env(GFNEnv(Hypergrid(2, 4, "hard")))
+    model.learn(100, evaluation, reset_num_timesteps=False)
+    expected = evaluate_exact(Hypergrid(2, 4, "hard"), as_policy(model))
+    last = evaluation.history[-1]
+    assert last["total_variation"] == pytest.approx(expected["total_variation"], abs=1e-12)
+    assert last["log_z_error"] == pytest.approx(expected["log_z_error"], abs=1e-12)
+    assert evaluation.history[0]["timesteps"] == 100  # the other target's are forgotten
+
+
+def test_the_largest_value_may_be_the_best() -> None:
+    values = iter([1.0, 3.0, 2.0, 2.0])
+    evaluation = EvaluationCallback(
+        50, lambda policy: {"score": next(values)}, monitor="score", monitor_mode="max"
+    )
+    make().learn(120, evaluation)
+    assert evaluation.best == 3.0
+    with pytest.raises(ValueError, match="monitor_mode='least' must be 'min' or 'max'"):
+        EvaluationCallback(50, monitor_mode="least")
+
+
+def test_as_policy_refuses_another_dag_and_evaluation_names_both() -> None:
+    model, larger = make(), Hypergrid(2, 5)
+    with pytest.raises(ValueError, match=r"height=5.* height=4"):
+        as_policy(model, larger)
+    with pytest.raises(ValueError, match=r"trained on .*height=4.* values up to \[4, 4\]"):
+        evaluate_exact(larger, as_policy(model))
+
+
+def test_a_model_under_vec_normalize_is_not_evaluated() -> None:
+    venv = VecNormalize(DummyVecEnv([lambda: GFNEnv(DAG)]))
+    model = MaskablePPO("MlpPolicy", venv, n_steps=8, batch_size=8, device="cpu")
+    with pytest.raises(TypeError, match="VecNormalize"):
+        as_policy(model, DAG)

@@ -299,3 +299,21 @@ def test_a_space_that_has_no_one_hot_form_must_bring_its_own():
     dag.state_space = spaces.Box(0, 2, (dag.length,), dtype=np.int64)
     with pytest.raises(TypeError, match="write observation_space, observe and states_of"):
         check_dag(dag)
+
+
+def test_a_wrong_log_partition_is_caught():
+    class Wrong(Hypergrid):
+        def log_partition(self):
+            return 3.0
+
+    with pytest.raises(DAGError, match=r"log_partition\(\) is 3.0, but log Σ R"):
+        check_dag(Wrong(2, 4))
+
+
+def test_observations_outside_their_space_are_caught():
+    class Wrong(Hypergrid):
+        def observe(self, states):
+            return 2 * super().observe(states)
+
+    with pytest.raises(DAGError, match="observation does not lie in observation_space"):
+        check_dag(Wrong(2, 4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from dags import Words
 from gfn_gym import GFNEnv
-from gfn_gym.agents import MunchausenDQN, SoftDQN
+from gfn_gym.agents import EvaluationCallback, MunchausenDQN, SoftDQN
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.graph import enumerate_graph
 
@@ -241,3 +242,73 @@ def test_get_and_set_parameters(algorithm: Any, tmp_path: Path) -> None:
         next(iter(third.policy.optimizer.state.values()))["exp_avg"],
         next(iter(model.policy.optimizer.state.values()))["exp_avg"],
     )
+
+
+# ---- replay buffers, copies -----------------------------------------------------------------
+
+
+def test_a_replay_buffer_is_saved_and_loaded_whatever_the_reward(tmp_path: Path) -> None:
+    model = trained(env=GFNEnv(Hypergrid(2, 4, lambda states: states.sum(axis=1) / 3.0)))
+    model.save_replay_buffer(tmp_path / "buffer")
+    other = trained(seed=1)
+    other.load_replay_buffer(tmp_path / "buffer")
+    assert other.replay_buffer.dag is other.dag
+    assert other.replay_buffer.size() == model.replay_buffer.size()
+    other.learn(100, reset_num_timesteps=False)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "what"),
+    [
+        ({"env": GFNEnv(Hypergrid(2, 5))}, "observation_space"),
+        ({"n_envs": 3}, "n_envs is 4, but the model's is 3"),
+        ({"replay_alpha": 0.0}, r"alpha is 0\.5, but the model's is 0\.0"),
+    ],
+)
+def test_a_replay_buffer_of_another_model_is_refused(
+    kwargs: dict[str, Any], what: str, tmp_path: Path
+) -> None:
+    trained().save_replay_buffer(tmp_path / "buffer")
+    other = trained(**kwargs)
+    own = other.replay_buffer
+    with pytest.raises(ValueError, match=what):
+        other.load_replay_buffer(tmp_path / "buffer")
+    assert other.replay_buffer is own
+
+
+def test_a_trained_model_can_be_copied() -> None:
+    model = SoftDQN("MlpPolicy", GFNEnv(Hypergrid(2, 4)), **SMALL)
+    model.learn(300, EvaluationCallback(100))
+    assert (log_probs(copy.deepcopy(model)) == log_probs(model)).all()
+
+
+def test_parameters_of_another_grid_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"do not fit a model of .*height=5"):
+        trained(env=GFNEnv(Hypergrid(2, 5))).set_parameters(trained().get_parameters())
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [({"gamma": 0.5}, "gamma=0.5 must be 1"), ({"preset": "fast"}, "preset is for new ones")],
+)
+def test_what_is_changed_on_loading_is_checked(
+    kwargs: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    trained().save(tmp_path / "model")
+    with pytest.raises(ValueError, match=message):
+        SoftDQN.load(tmp_path / "model", **kwargs)
+
+
+def test_a_checkpoint_is_not_a_model_nor_a_model_a_checkpoint(tmp_path: Path) -> None:
+    model = trained()
+    model.save_checkpoint(tmp_path / "checkpoint.zip")
+    with pytest.raises(ValueError, match=r"checkpoint\.zip.* resume\(\)"):
+        SoftDQN.load(tmp_path / "checkpoint.zip")
+    with pytest.raises(ValueError, match=r"checkpoint\.zip.* SoftDQN, not by MunchausenDQN"):
+        MunchausenDQN.resume(tmp_path / "checkpoint.zip")
+    (tmp_path / "text").write_text("no zip")
+    with pytest.raises(ValueError, match="text is no checkpoint"):
+        SoftDQN.resume(tmp_path / "text")
+    untrained = SoftDQN("MlpPolicy", GFNEnv(Hypergrid(2, 4)), **SMALL)
+    with pytest.raises(ValueError, match="no training to checkpoint yet"):
+        untrained.save_checkpoint(tmp_path / "none.zip")

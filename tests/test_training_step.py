@@ -235,3 +235,23 @@ def test_the_schedule_of_the_learning_rate_reaches_the_optimiser() -> None:
     expected = 1e-3 * np.array(remaining[:-1]) + 1e-5
     np.testing.assert_allclose(rates[1:], expected, rtol=1e-6)
     assert rates[1] > 9e-4 and rates[-1] < 1e-4
+
+
+@pytest.mark.parametrize("train_freq", [3, (4, "episode")])
+def test_as_many_gradient_steps_as_transitions_also_over_a_stop(
+    train_freq: Any, tmp_path: Any
+) -> None:
+    """A callback stops in the middle of a rollout; what was collected still counts."""
+    settings: dict[str, Any] = {"gradient_steps": -1, "train_freq": train_freq}
+
+    def trained_to_the_end(stop_at: int | None) -> Any:
+        model = make(**settings)
+        model.learn(400, lambda local, _: stop_at is None or local["self"].num_timesteps < stop_at)
+        if stop_at is not None:
+            model.save_checkpoint(tmp_path / "checkpoint.zip")
+            model = SoftDQN.resume(tmp_path / "checkpoint.zip").learn()
+        return model
+
+    whole, in_two = trained_to_the_end(None), trained_to_the_end(200)
+    assert in_two._n_updates == whole._n_updates > 300
+    assert th.equal(weights(in_two.q_net), weights(whole.q_net))

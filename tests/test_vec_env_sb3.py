@@ -20,8 +20,8 @@ from stable_baselines3.common.vec_env import (
 )
 
 from dags import DAGS, Piles
-from gfn_gym import DAG, MDP, GFNEnv
-from gfn_gym.agents import GFNVecEnv
+from gfn_gym import DAG, MDP, GFNEnv, check_dag
+from gfn_gym.agents import GFNVecEnv, SoftDQN
 from gfn_gym.agents.common.vec_env import as_vec_env, check_same_structure
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.mdp import sample_actions
@@ -257,3 +257,41 @@ def test_a_vec_env_of_different_rewards_is_refused_with_both_named() -> None:
     mixed = DummyVecEnv([lambda id=id: gymnasium.make(id, ndim=2, height=5) for id in ids])
     with pytest.raises(ValueError, match=r"mixes .*'standard'.* and .*'hard'"):
         as_vec_env(mixed, 1)
+
+
+def two_with(first: Any, second: Any, **kwargs: Any) -> DummyVecEnv:
+    dags = [Hypergrid(2, 4, reward) for reward in (first, second)]
+    return DummyVecEnv([lambda dag=dag: GFNEnv(dag, **kwargs) for dag in dags])
+
+
+def test_a_vec_env_of_one_reward_function_made_twice_is_taken() -> None:
+    made = [lambda states, c=c: c * states.sum(axis=1) for c in (1.0, 1.0)]
+    assert as_vec_env(two_with(*made), 1).num_envs == 2
+
+
+def test_a_vec_env_of_two_reward_functions_is_refused() -> None:
+    different = [lambda states, c=c: c * states.sum(axis=1) for c in (1.0, 2.0)]
+    with pytest.raises(ValueError, match="reward functions differ"):
+        as_vec_env(two_with(*different), 1)
+
+
+def test_a_vec_env_of_two_backward_policies_is_refused() -> None:
+    policies = [lambda states: np.zeros((len(states), 2)), lambda states: np.ones((len(states), 2))]
+    dag = Hypergrid(2, 4)
+    env = DummyVecEnv([lambda p=p: GFNEnv(dag, backward_policy=p) for p in policies])
+    with pytest.raises(ValueError, match="backward policies"):
+        as_vec_env(env, 1)
+
+
+class Blurred(Hypergrid):
+    """Shows states, but cannot tell them from what it shows."""
+
+    def states_of(self, observations: Any) -> Any:
+        raise NotImplementedError
+
+
+def test_observations_that_lose_information_are_for_other_libraries() -> None:
+    check_dag(Blurred(2, 4))
+    with pytest.raises(TypeError, match="cannot be turned back into states"):
+        SoftDQN("MlpPolicy", GFNEnv(Blurred(2, 4)))
+    SoftDQN("MlpPolicy", GFNEnv(Blurred(2, 4), observation="state"))

@@ -4,6 +4,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import PassiveEnvChecker
 
 from dags import DAGS
@@ -54,3 +55,9 @@ def test_refusals():
         DictObservation(gymnasium.make("CartPole-v1"))
     with pytest.raises(ValueError, match="observation_key and mask_key are both 'obs'"):
         DictObservation(GFNEnv(DAGS["words"]), "obs", "obs")
+
+
+@pytest.mark.filterwarnings("ignore:.*different from the unwrapped version")
+def test_the_wrapper_passes_gymnasiums_checker():
+    env = gymnasium.make("HypergridGFN-Terminate-v0", ndim=2, height=4, disable_env_checker=True)
+    check_env(DictObservation(env.unwrapped), skip_render_check=True)

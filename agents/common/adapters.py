@@ -14,7 +14,7 @@ from gfn_gym.evaluation import Policy
 from gfn_gym.observation import Observer
 
 from .policies import SoftQPolicy
-from .vec_env import as_vec_env
+from .vec_env import as_vec_env, check_same_structure
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,14 @@ def as_policy(model: BaseAlgorithm, dag: DAG | None = None) -> Policy:
         TypeError: the model's policy is of a kind that has no action probabilities.
     """
     if isinstance(model.policy, SoftQPolicy):
+        if dag is not None:
+            check_same_structure(model.policy.dag, dag)
         return SoftQEvaluation(model.policy)
+    if model.get_vec_normalize_env() is not None:
+        raise TypeError(
+            "the model was trained on observations that VecNormalize changed, which evaluation "
+            "from states does not know: train without it"
+        )
     if not hasattr(model.policy, "get_distribution"):
         raise TypeError(
             f"{type(model).__name__} has no action probabilities to evaluate: write a function "

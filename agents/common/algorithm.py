@@ -23,6 +23,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from gfn_gym.dag import DAG
 
 from .checkpoint import Resumable
+from .frequency import parse_frequency
 from .progress import TrajectoryProgressBar
 from .vec_env import GFNVecEnv, as_vec_env, check_same_structure
 
@@ -45,6 +46,7 @@ class GFNAlgorithm(Resumable, OffPolicyAlgorithm):
     env: GFNVecEnv
     algorithm: str
     _credit = 0  # steps or trajectories collected that no update has used yet
+    _fresh = 0  # transitions collected since the last round of updates was due
     _total_trajectories: int | None = None
 
     # ---- environments -------------------------------------------------------------------------
@@ -111,8 +113,10 @@ class GFNAlgorithm(Resumable, OffPolicyAlgorithm):
                 break
             if self._warmed_up():
                 steps = self.gradient_steps
-                self.train(steps if steps >= 0 else rollout.episode_timesteps, self.batch_size)
+                self.train(steps if steps >= 0 else self._fresh, self.batch_size)
+            self._fresh = 0
         callback.on_training_end()
+        self._release_callbacks()
         return self
 
     def _set_horizon(self, timesteps: int | None, trajectories: int | None, reset: bool) -> bool:
@@ -133,7 +137,7 @@ class GFNAlgorithm(Resumable, OffPolicyAlgorithm):
         if total is None or total <= 0:
             raise ValueError(f"the total to train for must be above 0, not {total!r}")
         if reset:
-            self.num_timesteps = self._episode_num = self._credit = 0
+            self.num_timesteps = self._episode_num = self._credit = self._fresh = 0
         self._total_timesteps = self.num_timesteps + (timesteps or 0)
         self._total_trajectories = (
             None if trajectories is None else self._episode_num + trajectories
@@ -177,17 +181,8 @@ class GFNAlgorithm(Resumable, OffPolicyAlgorithm):
         self._current_progress_remaining = max(0.0, 1.0 - self._progress())
 
     def _warmed_up(self) -> bool:
-        amount, unit = self._warm_up
+        amount, unit = parse_frequency(self.learning_starts, "learning_starts", least=0)
         return (self._episode_num if unit == "episode" else self.num_timesteps) >= amount
-
-    def _convert_learning_starts(self) -> None:
-        starts: Any = self.learning_starts
-        amount, unit = starts if isinstance(starts, (tuple, list)) else (starts, "step")
-        if unit not in ("step", "episode") or amount < 0:
-            raise ValueError(
-                f"learning_starts={starts!r} must be a number of steps or (number, 'episode')"
-            )
-        self._warm_up = (int(amount), unit)
 
     # ---- collecting ---------------------------------------------------------------------------
 
@@ -231,6 +226,7 @@ class GFNAlgorithm(Resumable, OffPolicyAlgorithm):
     def _count(self, dones: np.ndarray, infos: list[dict[str, Any]]) -> int:
         """Count steps and finished trajectories, and keep the latter's statistics."""
         self.num_timesteps += len(dones)
+        self._fresh += len(dones)
         rows = np.flatnonzero(dones)
         self._episode_num += len(rows)
         assert self.ep_info_buffer is not None
@@ -265,9 +261,13 @@ class GFNAlgorithm(Resumable, OffPolicyAlgorithm):
         """
         data, _, _ = load_from_zip_file(path, device=device, custom_objects=custom_objects)
         rewind(path)
-        if data is None or data.get("algorithm") != cls.__name__:
-            saved = "another library" if data is None else data.get("algorithm", "another library")
+        if data is None:
+            raise ValueError(f"{path} is no saved model (a checkpoint is read by resume())")
+        if data.get("algorithm") != cls.__name__:
+            saved = data.get("algorithm", "another library")
             raise ValueError(f"{path} was saved by {saved}, not by {cls.__name__}: load it there")
+        if "preset" in kwargs:
+            raise ValueError("a saved model has its settings: preset is for new ones only")
         if env is not None:
             env = as_vec_env(env, data["n_envs"])
             assert isinstance(env, GFNVecEnv)
@@ -276,6 +276,39 @@ class GFNAlgorithm(Resumable, OffPolicyAlgorithm):
         return super().load(
             path, env, device, custom_objects, print_system_info, force_reset, **kwargs
         )
+
+    def set_parameters(
+        self, load_path_or_dict: Any, exact_match: bool = True, device: th.device | str = "auto"
+    ) -> None:
+        """As in SB3.
+
+        Raises:
+            ValueError: the parameters are those of other networks, e.g. of another grid's.
+        """
+        try:
+            super().set_parameters(load_path_or_dict, exact_match, device)
+        except RuntimeError as error:
+            raise ValueError(
+                f"the parameters do not fit a model of {self.dag!r}: {error}"
+            ) from error
+
+    def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
+        """As in SB3.
+
+        Raises:
+            ValueError: the buffer's states, actions, n_envs or replay_alpha are not the model's.
+        """
+        ours = self.replay_buffer
+        super().load_replay_buffer(path, truncate_last_traj)
+        theirs, self.replay_buffer = self.replay_buffer, ours
+        for name in ("observation_space", "action_space", "n_envs", "alpha"):
+            if getattr(ours, name) != getattr(theirs, name):
+                raise ValueError(
+                    f"the replay buffer's {name} is {getattr(theirs, name)}, but the model's is "
+                    f"{getattr(ours, name)}"
+                )
+        theirs.dag = self.dag
+        self.replay_buffer = theirs
 
 
 def rewind(path: Any) -> None:

@@ -130,7 +130,7 @@ class TransitionBuffer(ReplayBuffer):
         if self.tree is not None:
             indices = np.arange(rows.start, rows.stop)
             self.tree.set(indices, np.full(self.n_envs, self.max_priority**self.alpha))
-            self._new.append(indices)
+            self._new = [*self._new[1 - self.buffer_size :], indices]  # older ones are gone
         self.pos += 1
         if self.pos == self.buffer_size:
             self.full, self.pos = True, 0
@@ -191,6 +191,10 @@ class TransitionBuffer(ReplayBuffer):
 
     def _tensor(self, array: NDArray[Any]) -> th.Tensor:
         return th.from_numpy(array).to(self.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The DAG may hold a user's lambda; the model saves it, and gives it back to the buffer.
+        return {name: value for name, value in vars(self).items() if name != "dag"}
 
     # ---- checkpoints --------------------------------------------------------------------------
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from gfn_gym.evaluation import Policy, elbo, evaluate_exact, sample
+from gfn_gym.dag import DAG
+from gfn_gym.evaluation import Policy, elbo, evaluate_exact, initial_log_flow, sample
 from gfn_gym.graph import enumerate_graph
 
 from .adapters import as_policy, dag_of
@@ -33,13 +35,16 @@ class EvaluationCallback(BaseCallback):
         eval_freq: (number, "episode") trajectories, or a number of environment steps.
         metrics: a function from policy to numbers by name; None: the exact ones above.
         best_model_save_path: a folder for ``best_model.zip``; None: don't keep it.
-        monitor: the metric of which the least is best.
+        monitor: the metric by which the best model is chosen.
+        monitor_mode: whether its least ("min") or its largest ("max") value is best.
         max_states: refuse to enumerate DAGs with more states.
 
     Attributes:
         history: one dict an evaluation: timesteps, trajectories, cpu_seconds of training (this
             process's, evaluation left out), and the metrics.
-        best: the least value of ``monitor`` so far.
+        best: the best value of ``monitor`` so far; None before the first.
+
+    History and best start anew with another DAG, and when counting does.
     """
 
     def __init__(
@@ -48,29 +53,41 @@ class EvaluationCallback(BaseCallback):
         metrics: Metrics | None = None,
         best_model_save_path: str | os.PathLike[str] | None = None,
         monitor: str = "total_variation",
+        monitor_mode: str = "min",
         max_states: int = 1_000_000,
         verbose: int = 0,
     ):
         super().__init__(verbose)
+        if monitor_mode not in ("min", "max"):
+            raise ValueError(f"monitor_mode={monitor_mode!r} must be 'min' or 'max'")
         self.frequency = Frequency(eval_freq, "eval_freq")
         self.metrics = metrics
-        self.monitor = monitor
+        self.monitor, self.monitor_mode = monitor, monitor_mode
         self.max_states = max_states
         self.save_path = None if best_model_save_path is None else Path(best_model_save_path)
-        self.history: list[dict[str, float]] = []
-        self.best = float("inf")
-        self._cpu = 0.0  # seconds of training up to the clock's last start
+        self._dag: DAG | None = None
         self._clock = 0.0
+        self._forget()
+
+    def _forget(self) -> None:
+        self.history: list[dict[str, float]] = []
+        self.best: float | None = None
+        self._cpu = 0.0  # seconds of training up to the clock's last start
 
     def _init_callback(self) -> None:
         self.frequency.count(self.model)  # a unit that the algorithm cannot count shows here
         if self.save_path is not None:
             require_writable(self.save_path / "best_model.zip", "the best model")
-        if self.metrics is None:
-            self.metrics = exact_metrics(self.model, self.max_states)
+        dag = dag_of(self.model)
+        if dag is not self._dag:  # another target than before: what was best is so no longer
+            self._dag = dag
+            self._forget()
+            self._metrics = self.metrics or exact_metrics(self.model, self.max_states)
 
     def _on_training_start(self) -> None:
         self._clock = time.process_time()
+        if self.history and self.model.num_timesteps < self.history[-1]["timesteps"]:
+            self._forget()  # counting has started anew
         if not self.history:
             self._evaluate()
 
@@ -90,22 +107,21 @@ class EvaluationCallback(BaseCallback):
             self._evaluate()
 
     def _evaluate(self) -> None:
-        assert self.metrics is not None
         self._cpu += time.process_time() - self._clock
-        values = self.metrics(as_policy(self.model))
+        values = self._metrics(as_policy(self.model))
         if self.monitor not in values:
             raise ValueError(f"monitor={self.monitor!r} is not among {sorted(values)}")
-        counts = {
-            "timesteps": self.model.num_timesteps,
-            "trajectories": self.model._episode_num,
-            "cpu_seconds": round(self._cpu, 3),
-        }
+        counts: dict[str, float] = {"timesteps": self.model.num_timesteps}
+        if not isinstance(self.model, OnPolicyAlgorithm):  # those don't count episodes
+            counts["trajectories"] = self.model._episode_num
+        counts["cpu_seconds"] = round(self._cpu, 3)
         self.history.append({**counts, **values})
         for name, value in values.items():
             self.logger.record(f"eval/{name}", value)
         self.logger.dump(self.model.num_timesteps)
-        if values[self.monitor] < self.best:
-            self.best = values[self.monitor]
+        value, best = values[self.monitor], self.best
+        if best is None or (value < best if self.monitor_mode == "min" else value > best):
+            self.best = value
             if self.save_path is not None:
                 with replaced(self.save_path / "best_model.zip", "best model") as file:
                     self.model.save(file)
@@ -143,13 +159,13 @@ def sampled_metrics(model: BaseAlgorithm, n: int = 2048, seed: int = 0) -> Metri
     def metrics(policy: Policy) -> dict[str, float]:
         bound = elbo(sample(dag, policy, n, seed))
         values, log_z = {"elbo": bound}, dag.log_partition()
-        log_flow = getattr(policy, "log_flow", None)
-        if log_flow is not None:
-            values["log_z"] = float(log_flow(dag.initial_states(1))[0])
+        learnt = initial_log_flow(dag, policy)
+        if learnt is not None:
+            values["log_z"] = learnt
         if log_z is not None:
             values["elbo_gap"] = log_z - bound
-            if log_flow is not None:
-                values["log_z_error"] = values["log_z"] - log_z
+            if learnt is not None:
+                values["log_z_error"] = learnt - log_z
         return values
 
     return metrics

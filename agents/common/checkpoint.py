@@ -8,7 +8,7 @@ import os
 import pickle
 import random
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,7 +39,7 @@ class Resumable(BaseAlgorithm):
     _metrics: dict[str, list[float]]
     _resumed = False  # learn() shall go on to the original total
     _callback: BaseCallback | None = None
-    _callback_states: list[tuple[str, dict[str, Any]]] | None = None
+    _callback_states: Sequence[tuple[str, dict[str, Any]]] = ()
 
     def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint, to a temporary file that is renamed into place.
@@ -50,6 +50,8 @@ class Resumable(BaseAlgorithm):
         Raises:
             OSError: it could not be written; an earlier checkpoint at ``path`` is untouched.
         """
+        if not (getattr(self, "_total_timesteps", 0) or getattr(self, "_total_trajectories", 0)):
+            raise ValueError("there is no training to checkpoint yet: call learn(), or save()")
         with replaced(path, "checkpoint") as file:
             self._write_checkpoint(file)
 
@@ -64,10 +66,17 @@ class Resumable(BaseAlgorithm):
         Raises:
             ValueError: the file is no checkpoint, or one of another algorithm.
         """
+        if not zipfile.is_zipfile(path):
+            raise ValueError(
+                f"{path} is no checkpoint" + ("" if Path(path).exists() else ", nor any file")
+            )
         with zipfile.ZipFile(path) as archive:
             if "state.pkl" not in archive.namelist():
                 raise ValueError(f"{path} is no checkpoint: use load() for what save() wrote")
-            model = cls.load(io.BytesIO(archive.read("model.zip")), device=device)
+            try:
+                model = cls.load(io.BytesIO(archive.read("model.zip")), device=device)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
             with archive.open("state.pkl") as file:
                 state = pickle.load(file)
         env = GFNVecEnv(model.mdp, model.n_envs, model.observation)
@@ -87,9 +96,7 @@ class Resumable(BaseAlgorithm):
         state = {
             "env": self.env.state_dict(),
             "replay_buffer": self.replay_buffer.state_dict(),
-            "callbacks": [
-                (type(callback).__name__, _state_of(callback)) for callback in _walk(self._callback)
-            ],
+            "callbacks": self._states_of_callbacks(),
             "generators": _generators(self),
             "metrics": dict(self._metrics),  # of which the next line of the log is the mean
         }
@@ -100,15 +107,24 @@ class Resumable(BaseAlgorithm):
 
     def _restore_callbacks(self, callback: BaseCallback) -> None:
         """Remember the callbacks for checkpoints, and give them their state after a resume."""
-        self._callback = callback
-        states = self._callback_states or []
+        states = list(self._callback_states) if self._resumed else []
         for member in _walk(callback):
             for entry in states:
                 if entry[0] == type(member).__name__:
                     _load_state(member, entry[1])
                     states.remove(entry)
                     break
-        self._callback_states, self._resumed = None, False
+        self._callback, self._resumed = callback, False
+
+    def _release_callbacks(self) -> None:
+        """Keep the callbacks' states only: their locals would keep this model from being copied."""
+        self._callback_states = self._states_of_callbacks()
+        self._callback = None
+
+    def _states_of_callbacks(self) -> Sequence[tuple[str, dict[str, Any]]]:
+        if self._callback is None:
+            return self._callback_states
+        return [(type(member).__name__, _state_of(member)) for member in _walk(self._callback)]
 
     def _excluded_save_params(self) -> list[str]:
         ours = ["_callback", "_callback_states", "_resumed", "_metrics"]

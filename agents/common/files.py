@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedIOBase
 from pathlib import Path
-from typing import cast
 
 
 @contextmanager
@@ -19,17 +18,18 @@ def replaced(path: str | os.PathLike[str], what: str) -> Iterator[BufferedIOBase
         OSError: it could not be written; a file that was at ``path`` is untouched.
     """
     path = Path(path)
+    part = path.with_name(path.name + ".part")  # the next write replaces what a kill leaves here
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            try:
-                yield cast(BufferedIOBase, file.file)  # what SB3's save takes
+        try:
+            with part.open("wb") as file:
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+            os.replace(part, path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
     except OSError as error:
         kept = "the previous one is untouched" if path.exists() else "there is no earlier one"
         message = f"could not write the {what} ({error.strerror}); {kept}"

@@ -4,8 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+
+def parse_frequency(value: Any, name: str, least: int = 1) -> tuple[int, str]:
+    """Return (n, "step") or (n, "episode") of n, (n, "step") or (n, "episode").
+
+    Raises:
+        ValueError: it is none of these, or n is below ``least``; the message has the ``name``.
+    """
+    pair = value if isinstance(value, (tuple, list)) else (value, "step")
+    good = len(pair) == 2 and pair[1] in ("step", "episode")
+    if not good or not isinstance(pair[0], (int, np.integer)) or pair[0] < least:
+        raise ValueError(
+            f"{name}={value!r} must be a number of steps, at least {least}, or (number, 'episode')"
+        )
+    return int(pair[0]), pair[1]
 
 
 class Frequency:
@@ -17,11 +33,8 @@ class Frequency:
     """
 
     def __init__(self, value: int | tuple[int, str], name: str):
-        amount, unit = value if isinstance(value, (tuple, list)) else (value, "step")
-        if unit not in ("step", "episode") or not isinstance(amount, int) or amount < 1:
-            raise ValueError(f"{name}={value!r} must be a number of steps or (number, 'episode')")
-        self.amount, self.unit, self.name = amount, unit, name
-        self.next = amount
+        self.amount, self.unit = parse_frequency(value, name)
+        self.name, self.next = name, self.amount
 
     def count(self, model: BaseAlgorithm) -> int:
         """How many steps or trajectories the model has made."""

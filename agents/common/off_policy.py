@@ -21,8 +21,9 @@ from ..presets import with_presets
 from . import targets
 from .algorithm import GFNAlgorithm
 from .buffers import TransitionBatch, TransitionBuffer
+from .frequency import parse_frequency
 from .policies import MlpPolicy, SoftQPolicy
-from .vec_env import GFNVecEnv, as_vec_env
+from .vec_env import GFNVecEnv, as_vec_env, check_reads_back
 
 
 class SoftQAlgorithm(GFNAlgorithm):
@@ -78,6 +79,7 @@ class SoftQAlgorithm(GFNAlgorithm):
     ):
         if env is not None:
             env = as_vec_env(env, n_envs)
+            check_reads_back(env)
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]
@@ -114,7 +116,6 @@ class SoftQAlgorithm(GFNAlgorithm):
         self.max_grad_norm = max_grad_norm
         self.algorithm = type(self).__name__
         self._metrics: dict[str, list[float]] = defaultdict(list)
-        self._check_arguments()
         if isinstance(env, GFNVecEnv):
             self.mdp, self.observation = env.mdp, env.observer.name
         if _init_setup_model:
@@ -131,8 +132,14 @@ class SoftQAlgorithm(GFNAlgorithm):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name}={value!r} must be above 0")
+        whole = ("batch_size", "buffer_size", "target_update_interval", "gradient_steps", "n_envs")
+        for name in whole:
+            value = getattr(self, name)
+            if not isinstance(value, (int, np.integer)):
+                raise ValueError(f"{name}={value!r} must be a whole number")
         if self.gradient_steps < -1:
             raise ValueError(f"gradient_steps={self.gradient_steps!r} must be at least -1")
+        parse_frequency(self.learning_starts, "learning_starts", least=0)
         unit = ("tau", "replay_alpha", "replay_beta", "replay_beta_final", "exploration_fraction")
         if not 0 <= self.average_share < 1:
             raise ValueError(f"average_share={self.average_share!r} must lie in [0, 1)")
@@ -145,6 +152,9 @@ class SoftQAlgorithm(GFNAlgorithm):
     # ---- set-up -------------------------------------------------------------------------------
 
     def _setup_model(self) -> None:
+        if not hasattr(self, "mdp"):
+            raise ValueError("env=None: give an environment; only load() does without")
+        self._check_arguments()
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
         policy_seed, replay_seed = np.random.SeedSequence(self.seed).spawn(2)
@@ -173,7 +183,6 @@ class SoftQAlgorithm(GFNAlgorithm):
         train_freq: Any = self.train_freq
         if train_freq.frequency < 1:
             raise ValueError(f"train_freq={train_freq.frequency!r} must be at least 1")
-        self._convert_learning_starts()
         self.exploration_schedule = LinearSchedule(
             self.exploration_initial_eps, self.exploration_final_eps, self.exploration_fraction
         )

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch as th
+from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
@@ -113,6 +114,7 @@ class SoftQPolicy(BasePolicy):
     def log_probs(self, states: States) -> Floats:
         """log π(·|s), float64 (n, n_actions): the policy as :mod:`gfn_gym.evaluation` takes it."""
         self.set_training_mode(False)
+        self._check_states(states)
         with th.no_grad():
             q = self.q_values(states).double()
             return targets.log_policy(q, self.temperature).cpu().numpy()
@@ -120,10 +122,21 @@ class SoftQPolicy(BasePolicy):
     def log_flow(self, states: States) -> Floats:
         """V(s), the learnt log F(s), float64 (n,); V(s0) is the learnt log Z."""
         self.set_training_mode(False)
+        self._check_states(states)
         with th.no_grad():
             return (
                 targets.soft_value(self.q_values(states).double(), self.temperature).cpu().numpy()
             )
+
+    def _check_states(self, states: States) -> None:
+        space = self.dag.state_space
+        if isinstance(space, spaces.MultiDiscrete) and len(states):
+            width, largest = len(space.nvec), states.max(axis=0)
+            if states.shape[1] != width or (largest >= space.nvec).any():
+                raise ValueError(
+                    f"the model was trained on {self.dag!r}, but is asked about states of width "
+                    f"{states.shape[1]} with values up to {largest.tolist()}: another DAG's"
+                )
 
     # ---- housekeeping -------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Sequence
+from types import FunctionType
 from typing import Any
 
 import gymnasium
@@ -180,14 +181,26 @@ def as_vec_env(env: Any, n_envs: int) -> GFNVecEnv:
     if isinstance(env, VecEnv):
         first, *others = _members(env)
         for other in others:
-            if repr(other.dag) != repr(first.dag):
+            if not _alike(other.mdp, first.mdp):
                 raise ValueError(
-                    f"the VecEnv mixes {first.dag!r} and {other.dag!r}: make it of one"
+                    f"the VecEnv mixes {first.dag!r} and {other.dag!r}, or their backward policies "
+                    "or reward functions differ: make it of one"
                 )
         return first if isinstance(first, GFNVecEnv) else _batch(first, env.num_envs)
     if isinstance(env, gymnasium.Env):
         return _batch(_unwrap(env), n_envs)
     raise TypeError(f"env={env!r} is neither an environment id, an environment nor a VecEnv")
+
+
+def check_reads_back(batch: GFNVecEnv) -> None:
+    """Raise a TypeError where observations lose information: our agents need the state."""
+    try:
+        batch.observer.states_of(batch.observer.observe(batch.dag.initial_states(1)))
+    except NotImplementedError as error:
+        raise TypeError(
+            f"the observations of {batch.dag!r} cannot be turned back into states, so predict() "
+            "could not act on them: choose another observation, or a library that only observes"
+        ) from error
 
 
 def check_same_structure(ours: DAG, theirs: DAG) -> None:
@@ -242,6 +255,27 @@ def _unwrap(env: gymnasium.Env[Any, Any]) -> GFNEnv:
         env = env.env
     assert isinstance(env, GFNEnv)
     return env
+
+
+def _alike(a: Any, b: Any) -> bool:
+    """Whether two objects were made alike: the same types and values all the way down."""
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, np.ndarray):
+        return np.array_equal(a, b)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(_alike, a, b))
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_alike(a[key], b[key]) for key in a)
+    if isinstance(a, FunctionType):  # two lambdas of one line, with what they enclose
+        inside = [[cell.cell_contents for cell in f.__closure__ or ()] for f in (a, b)]
+        same_code = a.__code__ is b.__code__
+        return same_code and _alike(*inside) and _alike(a.__defaults__, b.__defaults__)
+    if isinstance(a, (DAG, MDP)):
+        return _alike(vars(a), vars(b))
+    return bool(a == b)
 
 
 def _refuse(wrapper: Any) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 from gymnasium import spaces
@@ -113,11 +113,11 @@ class Hypergrid(DAG):
         self.n_backward_actions = self.ndim
         self.stop_action: int = self.ndim
         self._log_reward_function: LogReward | None = None
-        if callable(reward):
+        if callable(reward) and not hasattr(reward, "R0"):
             self._log_reward_function = reward
             self.log_reward(self.initial_states(2))  # a wrong shape shows here, not in training
         else:
-            levels = _levels(reward)
+            levels = _levels(cast("str | Levels", reward))
             heights = np.array(
                 [levels.R0, levels.R0 + levels.R1, levels.R0 + levels.R1 + levels.R2]
             )

@@ -230,7 +230,7 @@ def check_reached_start(dag: DAG, states: States) -> None:
 def _inside(dag: DAG, states: States) -> NDArray[np.bool_]:
     space = dag.state_space
     if isinstance(space, spaces.MultiDiscrete):  # the same question, asked of all at once
-        return np.asarray(((states >= space.start) & (states < space.start + space.nvec)).all(1))
+        return np.asarray(((states >= 0) & (states < space.nvec)).all(axis=1))
     return np.array([state in space for state in states])
 
 
