@@ -96,6 +96,7 @@ def train(args: Train) -> None:
     else:
         model = new_model(args)
         args.out.mkdir(parents=True, exist_ok=True)
+        checkpoint.unlink(missing_ok=True)  # another run's, which --resume must not take for ours
         config = {**asdict(args), "out": str(args.out)}
         (args.out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     model.set_logger(configure(str(args.out), ["tensorboard"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -254,14 +255,14 @@ def test_a_monitor_that_writes_a_file_warns(tmp_path: Any) -> None:
 
 def test_a_vec_env_of_different_rewards_is_refused_with_both_named() -> None:
     ids = ("HypergridGFN-v0", "HypergridGFN-Hard-v0")
-    mixed = DummyVecEnv([lambda id=id: gymnasium.make(id, ndim=2, height=5) for id in ids])
+    mixed = DummyVecEnv([partial(gymnasium.make, id, ndim=2, height=5) for id in ids])
     with pytest.raises(ValueError, match=r"mixes .*'standard'.* and .*'hard'"):
         as_vec_env(mixed, 1)
 
 
 def two_with(first: Any, second: Any, **kwargs: Any) -> DummyVecEnv:
     dags = [Hypergrid(2, 4, reward) for reward in (first, second)]
-    return DummyVecEnv([lambda dag=dag: GFNEnv(dag, **kwargs) for dag in dags])
+    return DummyVecEnv([partial(GFNEnv, dag, **kwargs) for dag in dags])
 
 
 def test_a_vec_env_of_one_reward_function_made_twice_is_taken() -> None:
@@ -278,7 +279,7 @@ def test_a_vec_env_of_two_reward_functions_is_refused() -> None:
 def test_a_vec_env_of_two_backward_policies_is_refused() -> None:
     policies = [lambda states: np.zeros((len(states), 2)), lambda states: np.ones((len(states), 2))]
     dag = Hypergrid(2, 4)
-    env = DummyVecEnv([lambda p=p: GFNEnv(dag, backward_policy=p) for p in policies])
+    env = DummyVecEnv([partial(GFNEnv, dag, backward_policy=p) for p in policies])
     with pytest.raises(ValueError, match="backward policies"):
         as_vec_env(env, 1)
 
