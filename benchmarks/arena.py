@@ -20,6 +20,11 @@ RESULTS = HERE / "results"
 OURS = sys.executable
 PEERS = HERE.parent / ".venv-peers" / "bin" / "python"
 
+PEERS_VERSIONS = """
+from importlib.metadata import version
+print(*(f"{name} {version(name)}" for name in ("torchgfn", "gfnx", "torch", "jax", "numpy")))
+"""
+
 Line = dict[str, Any]
 
 
@@ -64,10 +69,20 @@ def save(name: str, lines: Sequence[Line]) -> Path:
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "python": platform.python_version(),
+        "commit": output("git", "-C", str(HERE), "describe", "--always", "--dirty"),
         "versions": {name: version(name) for name in ("gfn-gym", "numpy", "torch", "gymnasium")},
+        "peers": output(str(PEERS), "-c", PEERS_VERSIONS),
     }
     path.write_text(json.dumps({"about": about, "measurements": list(lines)}, indent=1) + "\n")
     return path
+
+
+def output(*command: str) -> str | None:
+    """What a command prints, None where it cannot be run."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def processor() -> str:

@@ -95,7 +95,7 @@ def table(lines: list[Line]) -> None:
     columns = " | ".join(f"≤ {limit}: CPU s / trajectories" for limit in THRESHOLDS)
     print(f"\n| contestant | seed | end: CPU s / trajectories | total variation | {columns} |")
     print("| --- | --- | --- | --- |" + " --- |" * len(THRESHOLDS))
-    for line in lines:
+    for line in sorted(lines, key=lambda line: str(line["contestant"])):
         end = f"{line['cpu_seconds']:.1f} / {line['trajectories']:,.0f}"
         cells = [reached(line["stays_below"][str(limit)]) for limit in THRESHOLDS]
         tv = f"{line['total_variation']:.4f}"
