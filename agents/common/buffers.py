@@ -138,7 +138,7 @@ class TransitionBuffer(ReplayBuffer):
     def take_new(self) -> NDArray[np.int64]:
         """Return where the transitions lie that were added since the last call, (k,)."""
         new, self._new = self._new, []
-        return np.unique(np.concatenate(new)) if new else np.zeros(0, dtype=np.int64)
+        return np.concatenate(new) if new else np.zeros(0, dtype=np.int64)
 
     def update_priorities(self, indices: NDArray[np.int64], priorities: Floats) -> None:
         """Set the priorities (k,) of stored transitions (k,); no effect on uniform replay."""

@@ -147,8 +147,9 @@ class SoftQPolicy(BasePolicy):
         return th.from_numpy(array).to(self.device)
 
     def set_training_mode(self, mode: bool) -> None:
-        self.q_net.train(mode)  # the other networks always evaluate
-        self.training = mode
+        if self.training != mode:
+            self.q_net.train(mode)  # the other networks always evaluate
+            self.training = mode
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {
