@@ -56,6 +56,30 @@ FAST_HYPERGRID = {
     },
 }
 
+# The paper's section 5.3 at k = 8; the same public code, bitseq/run.py. New transitions come with
+# the largest priority there, and the exponent of the importance weights stays.
+PAPER_BIT_SEQUENCE = {
+    "n_envs": 16,
+    "learning_rate": 2e-3,
+    "buffer_size": 100_000,
+    "learning_starts": (800, "episode"),
+    "batch_size": 256,
+    "train_freq": (16, "episode"),
+    "gradient_steps": 1,
+    "tau": 1.0,
+    "target_update_interval": 5,
+    "huber": True,
+    "leaf_weight": 2.0,
+    "replay_alpha": 0.9,
+    "replay_beta": 0.1,
+    "replay_beta_final": 0.1,
+    "importance_weights": True,
+    "new_priority": "max",
+    "exploration_initial_eps": 1e-3,
+    "exploration_final_eps": 1e-3,
+    "policy_kwargs": {"optimizer_kwargs": {"weight_decay": 1e-5, "fused": True}},
+}
+
 PRESETS: dict[str, dict[str, dict[str, dict[str, Any]]]] = {
     "Hypergrid": {
         "paper": {
@@ -69,6 +93,16 @@ PRESETS: dict[str, dict[str, dict[str, dict[str, Any]]]] = {
         "fast": {
             "SoftDQN": FAST_HYPERGRID,
             "MunchausenDQN": {**FAST_HYPERGRID, "munchausen_alpha": 0.15, "munchausen_l0": -100.0},
+        },
+    },
+    "BitSequence": {
+        "paper": {
+            "SoftDQN": PAPER_BIT_SEQUENCE,
+            "MunchausenDQN": {
+                **PAPER_BIT_SEQUENCE,
+                "munchausen_alpha": 0.15,
+                "munchausen_l0": -25.0,
+            },
         },
     },
 }

@@ -17,6 +17,14 @@ from gfn_gym.dag import DAG
 from . import targets
 
 
+class QNetwork(nn.Module):
+    """What a policy's network is: states int64 (n, d) and their mask in, Q(s,·) out."""
+
+    def of_actions(self, states: th.Tensor, mask: th.Tensor, actions: th.Tensor) -> th.Tensor:
+        """Q(s, a) of the actions int64 (n,) only, (n,); a network may do it with less work."""
+        return cast(th.Tensor, self(states, mask)).gather(1, actions[:, None]).squeeze(1)
+
+
 class OneHotLinear(nn.Module):
     """A linear layer on the one-hot state, computed as the sum of one weight row a coordinate.
 
@@ -40,7 +48,7 @@ class OneHotLinear(nn.Module):
         return F.embedding_bag(rows, self.weight, mode="sum") + self.bias
 
 
-class MlpQNetwork(nn.Module):
+class MlpQNetwork(QNetwork):
     """An MLP from states to masked action values.
 
     Args:

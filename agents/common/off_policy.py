@@ -22,7 +22,9 @@ from . import targets
 from .algorithm import GFNAlgorithm
 from .buffers import TransitionBatch, TransitionBuffer
 from .frequency import parse_frequency
+from .networks import QNetwork
 from .policies import MlpPolicy, SoftQPolicy
+from .transformer import TransformerPolicy
 from .vec_env import GFNVecEnv, as_vec_env, check_reads_back
 
 
@@ -33,7 +35,10 @@ class SoftQAlgorithm(GFNAlgorithm):
     explained in :class:`gfn_gym.agents.SoftDQN`.
     """
 
-    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": MlpPolicy}
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": MlpPolicy,
+        "TransformerPolicy": TransformerPolicy,
+    }
     policy: SoftQPolicy
     replay_buffer: TransitionBuffer
     temperature: float = 1.0
@@ -188,12 +193,12 @@ class SoftQAlgorithm(GFNAlgorithm):
         )
 
     @property
-    def q_net(self) -> th.nn.Module:
+    def q_net(self) -> QNetwork:
         """The online network: (states, mask) → Q."""
         return self.policy.q_net
 
     @property
-    def q_net_target(self) -> th.nn.Module:
+    def q_net_target(self) -> QNetwork:
         """The target network."""
         return self.policy.q_net_target
 
@@ -215,8 +220,7 @@ class SoftQAlgorithm(GFNAlgorithm):
         """Q(s, a) minus its target, (n,), with gradients into Q only."""
         with th.no_grad():
             target = self._td_target(batch)
-        q = self.q_net(batch.states, batch.masks)
-        return q.gather(1, batch.actions[:, None]).squeeze(1) - target
+        return self.q_net.of_actions(batch.states, batch.masks, batch.actions) - target
 
     def train(self, gradient_steps: int, batch_size: int = 256) -> None:
         """Take gradient steps on batches from the replay buffer."""

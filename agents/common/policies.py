@@ -18,7 +18,7 @@ from gfn_gym.mdp import sample_from
 from gfn_gym.observation import Observer
 
 from . import targets
-from .networks import MlpQNetwork
+from .networks import MlpQNetwork, QNetwork
 
 
 class SoftQPolicy(BasePolicy):
@@ -75,11 +75,11 @@ class SoftQPolicy(BasePolicy):
             **optimizer_kwargs,
         )
 
-    def make_q_net(self, **network_kwargs: Any) -> nn.Module:
+    def make_q_net(self, **network_kwargs: Any) -> QNetwork:
         """Return a network: states int64 (n, d), mask bool (n, n_actions) → Q (n, n_actions)."""
         raise NotImplementedError(f"{type(self).__name__} must define make_q_net")
 
-    def _frozen_copy(self) -> nn.Module:
+    def _frozen_copy(self) -> QNetwork:
         network = self.make_q_net(**self.network_kwargs)
         network.load_state_dict(self.q_net.state_dict())
         network.requires_grad_(False)
@@ -175,7 +175,7 @@ class MlpPolicy(SoftQPolicy):
         net_arch: Sequence[int] = (256, 256),
         activation_fn: Callable[[], nn.Module] = nn.ReLU,
         **network_kwargs: Any,
-    ) -> nn.Module:
+    ) -> QNetwork:
         if network_kwargs:
             raise TypeError(f"MlpPolicy has no policy_kwargs named {sorted(network_kwargs)}")
         return MlpQNetwork(self.dag, net_arch, activation_fn, self.dueling, self.temperature)

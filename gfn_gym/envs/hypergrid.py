@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
@@ -13,6 +12,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from gfn_gym.dag import DAG, Actions, Floats, Mask, States, check_log_reward
+from gfn_gym.envs.arguments import integer, is_finite, positive
 from gfn_gym.envs.hypergrid_render import render_ansi, render_rgb
 
 
@@ -100,11 +100,9 @@ class Hypergrid(DAG):
         reward_exponent: float = 1.0,
         render_axes: tuple[int, int] = (0, 1),
     ):
-        self.ndim = _integer("ndim", ndim, least=1)
-        self.height = _integer("height", height, least=2)
-        if not (_is_finite(reward_exponent) and reward_exponent > 0):
-            raise ValueError(f"reward_exponent={reward_exponent!r} must be a finite number above 0")
-        self.reward_exponent = float(reward_exponent)
+        self.ndim = integer("ndim", ndim, least=1)
+        self.height = integer("height", height, least=2)
+        self.reward_exponent = positive("reward_exponent", reward_exponent)
         self.reward = reward
         self.render_axes = _axes(render_axes, self.ndim)
 
@@ -216,16 +214,6 @@ class Hypergrid(DAG):
         return draw(log_reward, walk)
 
 
-def _integer(name: str, value: int, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name}={value!r} must be an integer of at least {least}")
-    return int(value)
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, Real) and math.isfinite(value)
-
-
 def _axes(axes: tuple[int, int], ndim: int) -> tuple[int, int]:
     if ndim == 1:
         return (0, 0)
@@ -250,7 +238,7 @@ def _levels(reward: str | Levels) -> Levels:
             f"(missing: {', '.join(missing)}), or a function from coordinates to log R"
         )
     heights = (reward.R0, reward.R1, reward.R2)
-    if not (all(map(_is_finite, heights)) and heights[0] > 0 and min(heights) >= 0):
+    if not (all(map(is_finite, heights)) and heights[0] > 0 and min(heights) >= 0):
         raise ValueError(
             f"reward={reward!r} must have finite numbers R0 > 0, R1 >= 0 and R2 >= 0, so that "
             "log R exists"

@@ -23,6 +23,7 @@ from gfn_gym.evaluation.metrics import (
     spearman,
     top_k,
 )
+from gfn_gym.evaluation.modes import ModeTracker, reward_correlation
 from gfn_gym.evaluation.policy import Policy, log_probs_of, uniform_policy
 from gfn_gym.evaluation.sampling import Samples, sample, sample_backward
 from gfn_gym.evaluation.solve import OptimalPolicy, Solution, solve
@@ -30,6 +31,7 @@ from gfn_gym.evaluation.solve import OptimalPolicy, Solution, solve
 __all__ = [
     "EmpiricalDistribution",
     "Likelihood",
+    "ModeTracker",
     "OptimalPolicy",
     "Policy",
     "Samples",
@@ -45,6 +47,7 @@ __all__ = [
     "log_terminal_distribution",
     "pearson",
     "perfect_sampler_floor",
+    "reward_correlation",
     "sample",
     "sample_backward",
     "solve",

@@ -1,0 +1,56 @@
+"""Modes found while training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
+
+from gfn_gym.dag import States
+from gfn_gym.evaluation.modes import HasModes, ModeTracker
+
+from .adapters import dag_of
+
+
+class ModesCallback(BaseCallback):
+    """Logs ``modes/found``: how many distinct modes the training's own objects have come near.
+
+    For domains with known modes, such as bit sequences; works with any SB3 algorithm on them.
+
+    Attributes:
+        tracker: which ones were found.
+    """
+
+    tracker: ModeTracker
+
+    def _init_callback(self) -> None:
+        dag: Any = dag_of(self.model)
+        missing = [name for name in HasModes.__annotations__ or () if not hasattr(dag, name)]
+        if missing or not hasattr(dag, "mode_distances"):
+            raise TypeError(f"{dag!r} has no known modes")
+        self.tracker = ModeTracker(dag)
+
+    def _on_step(self) -> bool:
+        self.tracker.add(self._finished())
+        return True
+
+    def _on_rollout_end(self) -> None:
+        self.logger.record("modes/found", len(self.tracker))
+
+    def _finished(self) -> States:
+        """The objects (n, d) that this step has finished."""
+        transition = self.locals.get("transition")
+        if transition is not None:  # our agents
+            return transition.next_states[transition.done]
+        infos = [info for info in self.locals["infos"] if "terminal_observation" in info]
+        if not infos:
+            return self.tracker.dag.modes[:0]
+        observations = np.stack([info["terminal_observation"] for info in infos])
+        return self.observer.states_of(observations)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"found": self.tracker.found}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.tracker.found = state["found"]
