@@ -3,6 +3,7 @@
 from .common.adapters import as_policy
 from .common.callbacks import EvaluationCallback, exact_metrics, sampled_metrics
 from .common.checkpoint import TrainingCheckpoint
+from .common.modes import ModesCallback
 from .common.vec_env import GFNVecEnv
 from .munchausen_dqn import MunchausenDQN
 from .soft_dqn import SoftDQN
@@ -10,6 +11,7 @@ from .soft_dqn import SoftDQN
 __all__ = [
     "EvaluationCallback",
     "GFNVecEnv",
+    "ModesCallback",
     "MunchausenDQN",
     "SoftDQN",
     "TrainingCheckpoint",

@@ -1,4 +1,4 @@
-"""The pictures of the hypergrid example."""
+"""The pictures of the examples."""
 
 from __future__ import annotations
 
@@ -11,23 +11,27 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from gfn_gym.dag import Floats, States
+from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.evaluation import Policy, sample, target_distribution, terminal_distribution
 from gfn_gym.graph import enumerate_graph
 
+ZERO, ONE, WRONG = (68, 90, 140), (245, 222, 120), (214, 60, 60)
 BINS = 100  # at most so many cells a side are drawn
 
 
-def draw_curve(history: list[dict[str, float]], metric: str, path: Path) -> None:
-    """Draw the metric, and the error of log Z, over trajectories and over CPU seconds."""
+def draw_curve(
+    history: list[dict[str, float]], metrics: list[str], path: Path, log: bool = True
+) -> None:
+    """Draw metrics over trajectories and over CPU seconds; signed ones by their size."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for axis, count in zip(axes, ("trajectories", "cpu_seconds"), strict=True):
         x = [row[count] for row in history]
-        axis.plot(x, [row[metric] for row in history], "o-", ms=3, label=metric.replace("_", " "))
-        if "log_z_error" in history[0]:
-            error = [abs(row["log_z_error"]) for row in history]
-            axis.plot(x, error, "s--", ms=3, alpha=0.6, label="|log Z error|")
-        axis.set(yscale="log", xlabel=count.replace("_", " "))
+        for name, style in zip(metrics, ("o-", "s--", "^:"), strict=False):
+            if name in history[0]:
+                y = [abs(row[name]) for row in history]
+                axis.plot(x, y, style, ms=3, alpha=0.8, label=name.replace("_", " "))
+        axis.set(yscale="log" if log else "linear", xlabel=count.replace("_", " "))
         axis.grid(which="both", alpha=0.3)
     axes[0].legend()
     figure.savefig(path, dpi=120)
@@ -83,3 +87,24 @@ def _slice(dag: Hypergrid) -> Floats:
     if dag.ndim > 1:
         cells[:, 1] = np.tile(corners, bins)
     return np.exp(dag.log_reward(cells)).reshape(shape)
+
+
+def draw_bit_sequences(dag: BitSequence, objects: States, path: Path) -> None:
+    """Draw objects (n, d) as rows of bits, sorted by nearest mode, beside those modes.
+
+    Red are the bits in which an object differs from its mode.
+    """
+    distances = dag.mode_distances(objects)
+    order = np.lexsort((distances.min(axis=1), distances.argmin(axis=1)))
+    objects, nearest = objects[order], distances.argmin(axis=1)[order]
+    bits, modes = dag.bits(objects), dag.bits(dag.modes[nearest])
+    figure, axes = plt.subplots(1, 2, figsize=(12, 4.4), layout="constrained", sharey=True)
+    colours = np.where((bits != modes)[..., None], WRONG, np.where(bits[..., None], ONE, ZERO))
+    axes[0].imshow(colours, aspect="auto", interpolation="nearest")
+    mean = distances.min(axis=1).mean()
+    axes[0].set(title=f"{len(objects)} samples, on average {mean:.1f} bits off", xlabel="bit")
+    axes[1].imshow(np.where(modes[..., None], ONE, ZERO), aspect="auto", interpolation="nearest")
+    axes[1].set(title=f"the mode nearest to each: {len(np.unique(nearest))} modes", xlabel="bit")
+    figure.suptitle(repr(dag))
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

@@ -9,7 +9,7 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from gfn_gym.dag import DAG, Floats, States
+from gfn_gym.dag import DAG, Actions, Floats, States
 from gfn_gym.evaluation import Policy
 from gfn_gym.observation import Observer
 
@@ -25,6 +25,10 @@ class SoftQEvaluation:
 
     def __call__(self, states: States) -> Floats:
         return self.policy.log_probs(states)
+
+    def of_actions(self, states: States, actions: Actions) -> Floats:
+        """The log-probabilities of the actions (n,) only, (n,)."""
+        return self.policy.log_probs_of_actions(states, actions)
 
     def log_flow(self, states: States) -> Floats:
         """V(s) = log F(s), (n,)."""
@@ -78,6 +82,15 @@ def as_policy(model: BaseAlgorithm, dag: DAG | None = None) -> Policy:
             f"{type(model).__name__} has no action probabilities to evaluate: write a function "
             "from states (n, d) to log-probabilities (n, n_actions) for it"
         )
+    return ActorEvaluation(model.policy, observer_of(model, dag))
+
+
+def observer_of(model: BaseAlgorithm, dag: DAG | None = None) -> Observer:
+    """How a model sees the states of its DAG, or of another.
+
+    Raises:
+        ValueError: neither as one-hot observations nor as states.
+    """
     dag = dag_of(model) if dag is None else dag
     name = "onehot" if dag.observation_space == model.observation_space else "state"
     if Observer(dag, name).space != model.observation_space:
@@ -85,7 +98,7 @@ def as_policy(model: BaseAlgorithm, dag: DAG | None = None) -> Policy:
             f"the model observes {model.observation_space}, which is neither the one-hot "
             f"observation nor the state of {dag!r}"
         )
-    return ActorEvaluation(model.policy, Observer(dag, name))
+    return Observer(dag, name)
 
 
 def dag_of(model: BaseAlgorithm) -> DAG:

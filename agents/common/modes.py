@@ -10,7 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from gfn_gym.dag import States
 from gfn_gym.evaluation.modes import HasModes, ModeTracker
 
-from .adapters import dag_of
+from .adapters import observer_of
 
 
 class ModesCallback(BaseCallback):
@@ -25,10 +25,10 @@ class ModesCallback(BaseCallback):
     tracker: ModeTracker
 
     def _init_callback(self) -> None:
-        dag: Any = dag_of(self.model)
-        missing = [name for name in HasModes.__annotations__ or () if not hasattr(dag, name)]
-        if missing or not hasattr(dag, "mode_distances"):
-            raise TypeError(f"{dag!r} has no known modes")
+        self.observer = observer_of(self.model)
+        dag = self.observer.dag
+        if not isinstance(dag, HasModes):
+            raise TypeError(f"{dag!r} has no modes to find: no modes, mode_threshold, …")
         self.tracker = ModeTracker(dag)
 
     def _on_step(self) -> bool:

@@ -119,6 +119,15 @@ class SoftQPolicy(BasePolicy):
             q = self.q_values(states).double()
             return targets.log_policy(q, self.temperature).cpu().numpy()
 
+    def log_probs_of_actions(self, states: States, actions: Actions) -> Floats:
+        """log π(a|s) of the actions (n,) only, float64 (n,)."""
+        self.set_training_mode(False)
+        with th.no_grad():
+            q = self.q_values(states)
+            chosen = q.gather(1, self.to_tensor(actions)[:, None]).squeeze(1)
+            log_probs = (chosen - targets.soft_value(q, self.temperature)) / self.temperature
+            return log_probs.double().cpu().numpy()
+
     def log_flow(self, states: States) -> Floats:
         """V(s), the learnt log F(s), float64 (n,); V(s0) is the learnt log Z."""
         self.set_training_mode(False)

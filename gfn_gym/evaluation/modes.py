@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,7 @@ from gfn_gym.evaluation.policy import Policy
 from gfn_gym.mdp import log_reward_of
 
 
+@runtime_checkable
 class HasModes(Protocol):
     """A domain with known modes, such as :class:`gfn_gym.envs.bit_sequence.BitSequence`."""
 

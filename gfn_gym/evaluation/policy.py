@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gfn_gym.dag import DAG, Floats, Mask, States
+from gfn_gym.dag import DAG, Actions, Floats, Mask, States
 from gfn_gym.mdp import BackwardPolicy
 
 TOLERANCE = 1e-4
@@ -20,7 +20,9 @@ class Policy(Protocol):
 
     It is asked only about states in which something is legal. A policy may also have a method
     ``log_flow(states) -> (n,)``, its estimate of log F (the soft value V); then the error of
-    its log Z is evaluated too.
+    its log Z is evaluated too. And it may have ``of_actions(states, actions) -> (n,)``, the
+    log-probabilities of single legal actions, where that is less work than all of them; then
+    likelihoods of given trajectories ask for no others.
     """
 
     def __call__(self, states: States, /) -> NDArray[Any]: ...
@@ -56,6 +58,27 @@ def log_probs_of(dag: DAG, policy: Policy, states: States, mask: Mask | None = N
     """
     mask = dag.action_mask(states) if mask is None else mask
     return _normalised(policy(states), mask, states, "the policy")
+
+
+def log_probs_of_actions(dag: DAG, policy: Policy, states: States, actions: Actions) -> Floats:
+    """Return the policy's log-probabilities of legal actions (n,), float64 (n,).
+
+    By its ``of_actions`` if it has one, as they are; else by :func:`log_probs_of`.
+
+    Raises:
+        ValueError: as :func:`log_probs_of`; or what ``of_actions`` returned is of another shape
+            or no log-probability.
+    """
+    of_actions = getattr(policy, "of_actions", None)
+    if of_actions is None:
+        return log_probs_of(dag, policy, states)[np.arange(len(states)), actions]
+    values = np.asarray(of_actions(states, actions), dtype=np.float64)
+    if values.shape != actions.shape or not (values <= TOLERANCE).all():  # NaN fails too
+        raise ValueError(
+            f"the policy's of_actions returned {values} for actions of shape {actions.shape}; "
+            "it must return one log-probability for each"
+        )
+    return values
 
 
 def checked_backward_policy(dag: DAG, policy: BackwardPolicy | None) -> BackwardPolicy | None:

@@ -11,7 +11,12 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
 from gfn_gym.dag import DAG, Actions, Floats, States
-from gfn_gym.evaluation.policy import Policy, checked_backward_policy, log_probs_of
+from gfn_gym.evaluation.policy import (
+    Policy,
+    checked_backward_policy,
+    log_probs_of,
+    log_probs_of_actions,
+)
 from gfn_gym.graph import Indices, batches
 from gfn_gym.mdp import MDP, BackwardPolicy, log_reward_of, sample_actions, sample_from
 
@@ -152,8 +157,7 @@ def walk_back(mdp: MDP, policy: Policy, objects: States, generator: np.random.Ge
         undo = sample_from(mdp.backward_log_probs(states), generator)
         parents = dag.backward_step(states, undo)
         actions = _draw_parallel(dag, parents, dag.forward_action(states, undo), states, generator)
-        log_probs = log_probs_of(dag, policy, parents)
-        log_forward[rows] += log_probs[np.arange(len(rows)), actions]
+        log_forward[rows] += log_probs_of_actions(dag, policy, parents, actions)
         log_backward[rows] += mdp.log_backward(parents, actions, states)
         lengths[rows] += 1
         states = parents

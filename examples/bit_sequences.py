@@ -1,0 +1,147 @@
+"""Train a sampler of bit sequences, see which modes it finds, and how it ranks them.
+
+    python examples/bit_sequences.py train --help
+    python examples/bit_sequences.py train --agent soft --preset paper --trajectories 160000
+    python examples/bit_sequences.py train --n 16 --k 4 --trajectories 16000
+    python examples/bit_sequences.py sample --model runs/bit_sequences/model.zip --n 1000
+
+``train`` writes a folder: config.json, curve.csv, curve.png, samples.png, model.zip,
+best_model.zip, TensorBoard's events, and checkpoint.zip, from which ``--resume`` goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import gymnasium
+
+from gfn_gym.agents import (
+    EvaluationCallback,
+    ModesCallback,
+    SoftDQN,
+    as_policy,
+    exact_metrics,
+    sampled_metrics,
+)
+from gfn_gym.envs.bit_sequence import BitSequence, flipped_modes
+from gfn_gym.evaluation import Policy, reward_correlation, sample
+from plots import draw_bit_sequences, draw_curve
+from training import (
+    AGENTS,
+    ENUMERABLE,
+    Options,
+    Sample,
+    learn,
+    load_run,
+    run_command,
+    start,
+    summarise,
+    write_samples,
+)
+
+
+@dataclass(kw_only=True)
+class Train(Options):
+    """Train an agent and write everything about it into a folder."""
+
+    n: int = 120
+    """Bits of a sequence."""
+    k: int = 8
+    """Bits of a word."""
+    n_modes: int = 60
+    """Modes that are drawn."""
+    reward_exponent: float = 2.0
+    """β: log R is −β times the distance to the nearest mode."""
+    modes_seed: int = 0
+    """Seed of the modes."""
+    test_step: int = 13
+    """While training, every so many of the test set's objects are rated; all at the end."""
+    trajectories: int = 160_000
+    """Trajectories to train on."""
+    out: Path = field(default_factory=lambda: Path("runs/bit_sequences"))
+    """The folder."""
+
+
+def train(args: Train) -> None:
+    args, model = start(args, new_model)
+    dag, modes = model.dag, ModesCallback()
+    assert isinstance(dag, BitSequence)
+    exact = (dag.n_words + 1) ** dag.n_positions <= ENUMERABLE
+    evaluation = EvaluationCallback(
+        args.every,
+        metrics=exact_metrics(model) if exact else metrics_of(model, modes, args.test_step),
+        best_model_save_path=args.out,
+        monitor="total_variation" if exact else "rank_error",
+    )
+    learn(args, model, evaluation, [modes])
+    report(args, model, evaluation, modes)
+
+
+def new_model(args: Train) -> SoftDQN:
+    env = gymnasium.make(
+        "gfn_gym:BitSequenceGFN-v0",
+        n=args.n,
+        k=args.k,
+        n_modes=args.n_modes,
+        reward_exponent=args.reward_exponent,
+        seed=args.modes_seed,
+    )
+    return AGENTS[args.agent](
+        "TransformerPolicy", env, preset=args.preset, seed=args.seed, device="cpu", **args.chosen
+    )
+
+
+def metrics_of(
+    model: SoftDQN, modes: ModesCallback, step: int
+) -> Callable[[Policy], dict[str, float]]:
+    """Modes found so far, Spearman on a part of the test set, and the bound on log Z."""
+    dag = model.dag
+    test_set = flipped_modes(dag)[::step]
+    sampled = sampled_metrics(model, 256)
+
+    def metrics(policy: Policy) -> dict[str, float]:
+        found = {"modes_found": float(len(modes.tracker)), **sampled(policy)}
+        correlation = reward_correlation(dag, policy, test_set)
+        return {**found, **correlation, "rank_error": 1 - correlation["spearman"]}
+
+    return metrics
+
+
+def report(
+    args: Train, model: SoftDQN, evaluation: EvaluationCallback, modes: ModesCallback
+) -> None:
+    """Draw the pictures; print how far it came."""
+    dag, policy, picture = model.dag, as_policy(model), args.out / "samples.png"
+    assert isinstance(dag, BitSequence)
+    if evaluation.monitor == "total_variation":
+        draw_curve(evaluation.history, ["total_variation", "log_z_error"], args.out / "curve.png")
+    else:
+        draw_curve(evaluation.history, ["spearman", "modes_found"], args.out / "curve.png")
+    draw_bit_sequences(dag, sample(dag, policy, 40).states, picture)
+    summarise(args, evaluation)
+    print(f"{len(modes.tracker)} of {len(modes.tracker.found)} modes found while training")
+    if evaluation.monitor != "total_variation":
+        full = reward_correlation(dag, policy, flipped_modes(dag))
+        print("on the whole test set: " + ", ".join(f"{k} {v:.4f}" for k, v in full.items()))
+    print(picture)
+
+
+def draw_samples(args: Sample) -> None:
+    model = load_run(args.model)
+    dag = model.dag
+    assert isinstance(dag, BitSequence)
+    samples = sample(dag, as_policy(model), args.n, seed=args.seed)
+    distances = dag.mode_distances(samples.states)
+    objects = zip(
+        dag.format(samples.states), distances.argmin(1).tolist(), distances.min(1).tolist(),
+        strict=True,
+    )  # fmt: skip
+    write_samples(args.out, ["bits", "nearest_mode", "distance"], list(objects), samples)
+    print(f"wrote {args.n} samples to {args.out}; "
+          f"mean distance to the nearest mode {distances.min(1).mean():.2f}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    run_command(Train, train, draw_samples)

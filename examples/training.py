@@ -1,0 +1,173 @@
+"""What all examples share: options, a folder per run, resuming, the curve, samples as CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+import tyro
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
+
+import gfn_gym
+from gfn_gym.agents import EvaluationCallback, MunchausenDQN, SoftDQN, TrainingCheckpoint
+from gfn_gym.evaluation import Samples
+
+AGENTS = {"munchausen": MunchausenDQN, "soft": SoftDQN}
+ENUMERABLE = 1_000_000  # states; larger DAGs are evaluated by sampling
+
+
+@dataclass(kw_only=True)
+class Options:
+    """How to train, in whatever domain."""
+
+    agent: Literal["munchausen", "soft"] = "munchausen"
+    """Munchausen DQN or SoftDQN."""
+    preset: Literal["fast", "paper"] = "fast"
+    """Settings of gfn_gym.agents.presets."""
+    trajectories: int
+    """Trajectories to train on."""
+    evaluations: int = 20
+    """Evaluations over the training, for the curve."""
+    n_envs: int | None = None
+    """Constructions stepped together, instead of the preset's number."""
+    learning_rate: float | None = None
+    """A constant instead of the preset's."""
+    seed: int = 0
+    """Seed of everything random."""
+    threads: int = 1
+    """Threads of torch; for networks this small one is fastest, and exactly repeatable."""
+    out: Path
+    """The folder."""
+    resume: bool = False
+    """Go on from the folder's checkpoint, with the settings of its config.json."""
+
+    @property
+    def every(self) -> tuple[int, str]:
+        """How often to evaluate and to write a checkpoint."""
+        return max(1, self.trajectories // self.evaluations), "episode"
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """The arguments of the agent that are given here."""
+        given = {"n_envs": self.n_envs, "learning_rate": self.learning_rate}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass
+class Sample:
+    """Draw objects by a trained model, as CSV: the object, log R, log P_F, log P_B, length."""
+
+    model: Path
+    """The model.zip of a run."""
+    n: int = 1000
+    """How many."""
+    out: Path = Path("samples.csv")
+    """The CSV file."""
+    seed: int = 0
+    """Seed of the sampling."""
+
+
+Chosen = TypeVar("Chosen", bound=Options)
+
+
+def start(args: Chosen, new_model: Callable[[Chosen], SoftDQN]) -> tuple[Chosen, SoftDQN]:
+    """Make the model, or take it from the folder's checkpoint; and the settings that hold."""
+    torch.set_num_threads(args.threads)
+    config = args.out / "config.json"
+    if args.resume:
+        saved = json.loads(config.read_text())
+        args = type(args)(**{**saved, "out": args.out, "resume": True})
+        return args, AGENTS[args.agent].resume(args.out / "checkpoint.zip")
+    model = new_model(args)
+    args.out.mkdir(parents=True, exist_ok=True)
+    # Another run's checkpoint, which --resume must not take for ours.
+    (args.out / "checkpoint.zip").unlink(missing_ok=True)
+    config.write_text(json.dumps({**asdict(args), "out": str(args.out)}, indent=2) + "\n")
+    return args, model
+
+
+def learn(
+    args: Options,
+    model: SoftDQN,
+    evaluation: EvaluationCallback,
+    callbacks: Sequence[BaseCallback] = (),
+) -> None:
+    """Train to the end, with checkpoints; write model.zip and, as it grows, curve.csv."""
+    model.set_logger(configure(str(args.out), ["tensorboard"]))
+    checkpoint = TrainingCheckpoint(args.out / "checkpoint.zip", args.every)
+    curve = CurveFile(evaluation, args.out / "curve.csv")
+    model.learn(
+        total_trajectories=None if args.resume else args.trajectories,
+        callback=[*callbacks, evaluation, curve, checkpoint],
+        progress_bar=True,
+    )
+    model.save(args.out / "model.zip")
+
+
+class CurveFile(BaseCallback):
+    """Keeps a CSV of an evaluation's history up to date, so that a killed run leaves its curve."""
+
+    def __init__(self, evaluation: EvaluationCallback, path: Path):
+        super().__init__()
+        self.evaluation, self.path, self._rows = evaluation, path, 0
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        if len(self.evaluation.history) != self._rows:
+            self._rows = len(self.evaluation.history)
+            write_curve(self.path, self.evaluation.history)
+
+    _on_training_end = _on_rollout_start
+
+
+def write_curve(path: Path, history: list[dict[str, float]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(history[0]))
+        writer.writeheader()
+        writer.writerows(history)
+
+
+def summarise(args: Options, evaluation: EvaluationCallback) -> None:
+    """Print where everything lies, and how far it came."""
+    history, metric = evaluation.history, evaluation.monitor
+    print(f"wrote {args.out}/: " + ", ".join(sorted(p.name for p in args.out.iterdir())))
+    print(f"trained on {history[-1]['trajectories']} trajectories, "
+          f"{history[-1]['cpu_seconds']:.1f} CPU seconds without evaluation")  # fmt: skip
+    name = metric.replace("_", " ")
+    print(f"{name} before: {history[0][metric]:.4f}")
+    print(f"{name} after: {history[-1][metric]:.4f}")
+
+
+def load_run(model: Path) -> SoftDQN:
+    """Load the model.zip of a run, by the algorithm that its config.json names."""
+    config = json.loads((model.parent / "config.json").read_text())
+    return AGENTS[config["agent"]].load(model, device="cpu")
+
+
+def write_samples(
+    path: Path, columns: Sequence[str], objects: Sequence[Sequence[object]], samples: Samples
+) -> None:
+    """Write objects, a row of columns each, with the numbers of their trajectories."""
+    numbers = (samples.log_reward, samples.log_forward, samples.log_backward, samples.lengths)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*columns, "log_reward", "log_forward", "log_backward", "length"])
+        for cells, *row in zip(objects, *numbers, strict=True):
+            writer.writerow([*cells, *row])
+
+
+def run_command(
+    options: type[Chosen], train: Callable[[Chosen], None], draw: Callable[[Sample], None]
+) -> None:
+    """The command line: ``train`` with the example's options, or ``sample``."""
+    print(f"GFN Gym {gfn_gym.__version__}")
+    chosen = tyro.extras.subcommand_cli_from_dict({"train": options, "sample": Sample})
+    draw(chosen) if isinstance(chosen, Sample) else train(chosen)
