@@ -16,18 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import gymnasium
-
-from gfn_gym.agents import (
-    EvaluationCallback,
-    ModesCallback,
-    SoftDQN,
-    as_policy,
-    exact_metrics,
-    sampled_metrics,
-)
-from gfn_gym.envs.bit_sequence import BitSequence, flipped_modes
-from gfn_gym.evaluation import Policy, reward_correlation, sample
-from plots import draw_bit_sequences, draw_curve
 from training import (
     AGENTS,
     ENUMERABLE,
@@ -40,6 +28,18 @@ from training import (
     summarise,
     write_samples,
 )
+
+from gfn_gym.agents import (
+    EvaluationCallback,
+    ModesCallback,
+    SoftDQN,
+    as_policy,
+    exact_metrics,
+    sampled_metrics,
+)
+from gfn_gym.envs.bit_sequence import BitSequence, flipped_modes
+from gfn_gym.evaluation import Policy, reward_correlation, sample
+from plots import draw_bit_sequences, draw_curve
 
 
 @dataclass(kw_only=True)

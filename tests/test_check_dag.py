@@ -7,6 +7,7 @@ from gymnasium import spaces
 from dags import DAGS, Piles, Strides, Words
 from gfn_gym import check_dag
 from gfn_gym.checks import DAGError
+from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
 
 GOOD = {
@@ -15,6 +16,9 @@ GOOD = {
     "square": Hypergrid(2, 5, reward="hard"),
     "cube": Hypergrid(3, 2),
     "custom": Hypergrid(2, 4, reward=lambda x: -x.sum(axis=1)),
+    "bits": BitSequence(8, 2),
+    "one word of bits": BitSequence(3, 3, modes=["010"]),
+    "own modes": BitSequence(6, 1, modes=["010101", "000111"]),
     "one word": Words(1, 1),
     "one pile": Piles(1, 1),
 }

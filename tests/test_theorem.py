@@ -46,6 +46,11 @@ ENVIRONMENTS: dict[str, Callable[[], Any]] = {
     "custom reward": partial(
         make, "HypergridGFN-v0", ndim=2, height=5, reward=tilted, reward_exponent=2.0
     ),
+    "bits": partial(make, "BitSequenceGFN-v0", n=8, k=2, n_modes=4),
+    "bits terminating": partial(make, "BitSequenceGFN-Terminate-v0", n=6, k=3, modes=["010011"]),
+    "bits, own modes": partial(
+        make, "BitSequenceGFN-v0", n=8, k=2, modes=["01011010", "11110000"], reward_exponent=0.7
+    ),
     **{name: partial(GFNEnv, dag, observation="state") for name, dag in DAGS.items()},
 }
 
@@ -182,7 +187,9 @@ def test_optimal_policy_samples_the_reward(name):
         assert solved.value(solved.start) == pytest.approx(known, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", ["HypergridGFN-v0-2-6", "HypergridGFN-v0-3-4", *DAGS])
+@pytest.mark.parametrize(
+    "name", ["HypergridGFN-v0-2-6", "HypergridGFN-v0-3-4", "bits, own modes", *DAGS]
+)
 def test_holds_for_any_fixed_backward_policy(name):
     dag = ENVIRONMENTS[name]().unwrapped.dag
     uniform = check_theorem(GFNEnv(dag, observation="state"))

@@ -217,7 +217,7 @@ def draw_modes(n: int, n_modes: int, seed: int) -> list[str]:
             "bits; or pass modes=, a list of bit strings"
         )
     shape = (integer("n_modes", n_modes, least=1), n // length)
-    generator = np.random.RandomState(integer("seed", seed, least=0))  # noqa: NPY002 - as upstream
+    generator = np.random.RandomState(integer("seed", seed, least=0))  # as upstream
     return ["".join(PIECES[piece] for piece in row) for row in generator.choice(5, shape)]
 
 
@@ -227,7 +227,7 @@ def flipped_modes(dag: BitSequence, seed: int = 0) -> States:
     Int32 (n_modes·n, n/k), mode by mode in rising i; the same objects as the paper's code makes
     from the same modes and seed.
     """
-    generator = np.random.RandomState(seed)  # noqa: NPY002 - as upstream
+    generator = np.random.RandomState(seed)  # as upstream
     objects = np.repeat(dag.bits(dag.modes), dag.n, axis=0)
     for row in range(len(objects)):
         if row % dag.n:
@@ -262,5 +262,7 @@ def _checked(modes: Any, n: int) -> list[str]:
         raise ValueError(f"modes={modes!r} must be a list of bit strings, at least one")
     for number, mode in enumerate(modes):
         if not isinstance(mode, str) or len(mode) != n or set(mode) - {"0", "1"}:
-            raise ValueError(f"modes[{number}]={mode!r} must be a string of n={n} characters 0 or 1")
+            raise ValueError(
+                f"modes[{number}]={mode!r} must be a string of n={n} characters 0 or 1"
+            )
     return list(modes)
