@@ -46,8 +46,11 @@ class ModesCallback(BaseCallback):
         infos = [info for info in self.locals["infos"] if "terminal_observation" in info]
         if not infos:
             return self.tracker.dag.modes[:0]
-        observations = np.stack([info["terminal_observation"] for info in infos])
-        return self.observer.states_of(observations)
+        states = self.observer.states_of(np.stack([i["terminal_observation"] for i in infos]))
+        if self.observer.dag.stop_action is not None:
+            return states
+        # An episode that an illegal action has ended may leave its object unfinished.
+        return states[~self.observer.dag.action_mask(states).any(axis=1)]
 
     def state_dict(self) -> dict[str, Any]:
         return {"found": self.tracker.found}

@@ -32,15 +32,17 @@ def dropout(x: th.Tensor, p: float) -> th.Tensor:
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention and feed-forward, each with dropout, residual and then layer norm.
+    """Self-attention and feed-forward, each with dropout, a residual and layer norm.
 
-    The same function as torch's ``nn.TransformerEncoderLayer`` with its defaults. Attention is
-    written out: for heads as narrow as these torch's fused kernel takes half as long again.
+    The same function as torch's ``nn.TransformerEncoderLayer``, ``norm_first`` or not. Attention
+    is written out: for heads as narrow as these torch's fused kernel takes half as long again.
     """
 
-    def __init__(self, width: int, heads: int, feed_forward: int, dropout: float):
+    def __init__(
+        self, width: int, heads: int, feed_forward: int, dropout: float, norm_first: bool = False
+    ):
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.heads, self.dropout, self.norm_first = heads, dropout, norm_first
         self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
         self.join = nn.Linear(width, width)
         self.norm_attention, self.norm_feed_forward = nn.LayerNorm(width), nn.LayerNorm(width)
@@ -53,12 +55,15 @@ class EncoderLayer(nn.Module):
 
     def forward(self, tokens: th.Tensor, wanted: th.Tensor | None = None) -> th.Tensor:
         """Tokens (n, length, width) → the same; or only those of the places wanted (n, m)."""
-        x = tokens
-        if wanted is not None:
-            x = tokens.gather(1, wanted[:, :, None].expand(-1, -1, tokens.shape[2]))
-        x = self.norm_attention(x + self._drop(self._attend(x, tokens)))
-        hidden = self._drop(F.relu(self.up(x)))
-        return cast(th.Tensor, self.norm_feed_forward(x + self._drop(self.down(hidden))))
+        read = self.norm_attention(tokens) if self.norm_first else tokens
+        x, asking = _at(tokens, wanted), _at(read, wanted)
+        x = x + self._drop(self._attend(asking, read))
+        x = x if self.norm_first else self.norm_attention(x)
+        x = x + self._drop(self._feed(self.norm_feed_forward(x) if self.norm_first else x))
+        return x if self.norm_first else cast(th.Tensor, self.norm_feed_forward(x))
+
+    def _feed(self, x: th.Tensor) -> th.Tensor:
+        return cast(th.Tensor, self.down(self._drop(F.relu(self.up(x)))))
 
     def _attend(self, x: th.Tensor, tokens: th.Tensor) -> th.Tensor:
         """What the tokens x (n, m, width) gather from all tokens (n, length, width)."""
@@ -75,6 +80,13 @@ class EncoderLayer(nn.Module):
         return dropout(x, self.dropout if self.training else 0.0)
 
 
+def _at(tokens: th.Tensor, places: th.Tensor | None) -> th.Tensor:
+    """The tokens (n, length, width) at places int64 (n, m), (n, m, width); None: all."""
+    if places is None:
+        return tokens
+    return tokens.gather(1, places[:, :, None].expand(-1, -1, tokens.shape[2]))
+
+
 class TransformerQNetwork(QNetwork):
     """Q of (position, word) as position logit + word logit, by a transformer over the positions.
 
@@ -87,6 +99,9 @@ class TransformerQNetwork(QNetwork):
             action position·W + word fills one.
         layers, heads, width, feed_forward: of the encoder; the paper's by default.
         dropout: the chance while training.
+        learnt_positions: learn the encoding of positions, instead of the paper's sinusoids, which
+            are much alike at neighbouring positions.
+        norm_first: layer norm before attention and feed-forward, not after as in the paper.
         dueling, temperature: as in :class:`MlpQNetwork`.
     """
 
@@ -95,11 +110,14 @@ class TransformerQNetwork(QNetwork):
     def __init__(
         self,
         dag: DAG,
+        *,
         layers: int = 3,
         heads: int = 8,
         width: int = 64,
         feed_forward: int = 64,
         dropout: float = 0.1,
+        learnt_positions: bool = False,
+        norm_first: bool = False,
         dueling: bool = False,
         temperature: float = 1.0,
     ):
@@ -110,10 +128,15 @@ class TransformerQNetwork(QNetwork):
         self.dropout, self.dueling, self.temperature = dropout, dueling, temperature
         self.embedding = nn.Embedding(self.n_words + 1, width)
         self.summary = nn.Parameter(th.randn(width))
-        encoding = _sinusoids(self.n_positions + 1, width)
-        self.register_buffer("encoding", encoding, persistent=False)
-        encoder = [EncoderLayer(width, heads, feed_forward, dropout) for _ in range(layers)]
-        self.encoder = nn.ModuleList(encoder)
+        if learnt_positions:
+            self.encoding = nn.Parameter(th.randn(self.n_positions + 1, width))
+        else:
+            encoding = _sinusoids(self.n_positions + 1, width)
+            self.register_buffer("encoding", encoding, persistent=False)
+        self.encoder = nn.ModuleList(
+            EncoderLayer(width, heads, feed_forward, dropout, norm_first) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width) if norm_first else nn.Identity()
         self.position_head = nn.Linear(width, self.n_positions + dueling)
         self.word_head = nn.Linear(width, self.n_words)
 
@@ -148,13 +171,14 @@ class TransformerQNetwork(QNetwork):
         tokens = dropout(tokens, self.dropout if self.training else 0.0)
         for layer in self.encoder[:-1]:
             tokens = layer(tokens)
-        return cast(th.Tensor, self.encoder[-1](tokens, wanted))
+        return cast(th.Tensor, self.norm(self.encoder[-1](tokens, wanted)))
 
 
 class TransformerPolicy(SoftQPolicy):
     """A transformer for DAGs whose states are positions that are filled with words.
 
-    ``policy_kwargs`` takes ``layers``, ``heads``, ``width``, ``feed_forward`` and ``dropout``.
+    ``policy_kwargs`` takes ``layers``, ``heads``, ``width``, ``feed_forward``, ``dropout``,
+    ``learnt_positions`` and ``norm_first``, see :class:`TransformerQNetwork`.
     """
 
     def make_q_net(self, **network_kwargs: Any) -> QNetwork:
