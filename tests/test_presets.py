@@ -11,11 +11,16 @@ import pytest
 from dags import Words
 from gfn_gym import GFNEnv
 from gfn_gym.agents import MunchausenDQN, SoftDQN
-from gfn_gym.agents.presets import PAPER_HYPERGRID, PRESETS
+from gfn_gym.agents.presets import PAPER_BIT_SEQUENCE, PAPER_HYPERGRID, PRESETS
+from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
 
 ALGORITHMS: dict[str, Any] = {"SoftDQN": SoftDQN, "MunchausenDQN": MunchausenDQN}
-DOMAINS = {"Hypergrid": lambda: GFNEnv(Hypergrid(2, 4))}
+DOMAINS = {
+    "Hypergrid": lambda: GFNEnv(Hypergrid(2, 4)),
+    "BitSequence": lambda: GFNEnv(BitSequence(8, 2)),
+}
+POLICIES = {"Hypergrid": "MlpPolicy", "BitSequence": "TransformerPolicy"}
 ALL = [
     (domain, preset, algorithm)
     for domain, presets in PRESETS.items()
@@ -35,7 +40,7 @@ def defaults(algorithm: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("domain", "preset", "algorithm"), ALL)
 def test_every_preset_constructs_with_its_values(domain: str, preset: str, algorithm: str) -> None:
-    model = ALGORITHMS[algorithm]("MlpPolicy", DOMAINS[domain](), preset=preset)
+    model = ALGORITHMS[algorithm](POLICIES[domain], DOMAINS[domain](), preset=preset)
     assert model.preset == preset
     values = PRESETS[domain][preset][algorithm]
     assert set(values) <= set(defaults(ALGORITHMS[algorithm]))
@@ -50,7 +55,7 @@ def test_every_preset_constructs_with_its_values(domain: str, preset: str, algor
 @pytest.mark.parametrize(("domain", "preset", "algorithm"), ALL)
 def test_explicit_arguments_win(domain: str, preset: str, algorithm: str) -> None:
     given = {"n_envs": 3, "tau": 0.123, "batch_size": 7, "replay_alpha": 0.9}
-    model = ALGORITHMS[algorithm]("MlpPolicy", DOMAINS[domain](), preset=preset, **given)
+    model = ALGORITHMS[algorithm](POLICIES[domain], DOMAINS[domain](), preset=preset, **given)
     assert {name: getattr(model, name) for name in given} == given
 
 
@@ -101,6 +106,34 @@ def test_the_papers_values_are_those_of_facts() -> None:
     assert (munchausen["munchausen_alpha"], munchausen["munchausen_l0"]) == (0.15, -100.0)
 
 
+def test_the_papers_values_for_bit_sequences() -> None:
+    """As its code's README gives them for k = 8, and as bitseq/run.py has the others."""
+    stated = {
+        "learning_rate": 2e-3,
+        "buffer_size": 100_000,
+        "learning_starts": (800, "episode"),  # 50 iterations of 16
+        "batch_size": 256,
+        "train_freq": (16, "episode"),
+        "gradient_steps": 1,
+        "tau": 1.0,
+        "target_update_interval": 5,
+        "leaf_weight": 2.0,
+        "replay_alpha": 0.9,
+        "replay_beta": 0.1,
+        "replay_beta_final": 0.1,
+        "importance_weights": True,
+        "new_priority": "max",
+        "exploration_initial_eps": 1e-3,
+        "exploration_final_eps": 1e-3,
+        "huber": True,
+    }
+    assert {name: PAPER_BIT_SEQUENCE[name] for name in stated} == stated
+    munchausen = PRESETS["BitSequence"]["paper"]["MunchausenDQN"]
+    assert (munchausen["munchausen_alpha"], munchausen["munchausen_l0"]) == (0.15, -25.0)
+    model = SoftDQN("TransformerPolicy", DOMAINS["BitSequence"](), preset="paper")
+    assert model.policy.optimizer.param_groups[0]["weight_decay"] == 1e-5
+
+
 def test_a_preset_takes_an_id_and_a_vec_env() -> None:
     env = gymnasium.make_vec(
         "gfn_gym:HypergridGFN-v0", 5, vectorization_mode="vector_entry_point", ndim=2
@@ -133,7 +166,7 @@ def test_unknown_presets_are_refused_with_what_there_is() -> None:
 def test_the_preset_is_saved_with_the_model(
     domain: str, preset: str, algorithm: str, tmp_path: Any
 ) -> None:
-    model = ALGORITHMS[algorithm]("MlpPolicy", DOMAINS[domain](), preset=preset)
+    model = ALGORITHMS[algorithm](POLICIES[domain], DOMAINS[domain](), preset=preset)
     model.save(tmp_path / "model")
     loaded = ALGORITHMS[algorithm].load(tmp_path / "model")
     assert loaded.preset == preset and loaded.n_envs == model.n_envs
