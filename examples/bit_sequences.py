@@ -1,8 +1,8 @@
 """Train a sampler of bit sequences, see which modes it finds, and how it ranks them.
 
     python examples/bit_sequences.py train --help
-    python examples/bit_sequences.py train --agent soft --preset paper --trajectories 160000
-    python examples/bit_sequences.py train --n 16 --k 4 --trajectories 16000
+    python examples/bit_sequences.py train --agent soft --n-envs 64 --trajectories 160000
+    python examples/bit_sequences.py train --preset fast --n 16 --k 4 --trajectories 32000
     python examples/bit_sequences.py sample --model runs/bit_sequences/model.zip --n 1000
 
 ``train`` writes a folder: config.json, curve.csv, curve.png, samples.png, model.zip,
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import gymnasium
 from training import (
@@ -46,6 +47,8 @@ from plots import draw_bit_sequences, draw_curve
 class Train(Options):
     """Train an agent and write everything about it into a folder."""
 
+    preset: Literal["fast", "paper"] = "paper"
+    """Settings of gfn_gym.agents.presets; fast is for spaces that can be enumerated."""
     n: int = 120
     """Bits of a sequence."""
     k: int = 8

@@ -1,0 +1,56 @@
+"""Draw the bit sequence curves of results/bit_sequences/ from their CSVs alone.
+
+    python examples/figures/bit_sequences.py
+
+The CSVs are the curve.csv of these runs (--resume goes on where one was stopped):
+
+    python examples/bit_sequences.py train --agent soft --n-envs 64 --test-step 29 --out runs/soft
+    python examples/bit_sequences.py train --agent munchausen --n-envs 64 --test-step 29 --out runs/m
+    python examples/bit_sequences.py train --agent soft --preset fast --n 16 --k 4 \\
+        --trajectories 32000 --evaluations 10 --out runs/bits_16_4
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+RESULTS = Path(__file__).parent / "results" / "bit_sequences"
+RUNS = {"SoftDQN": "soft.csv", "M-DQN": "munchausen.csv"}
+
+
+def column(name: str, file: str) -> list[float]:
+    with (RESULTS / file).open() as rows:
+        return [float(row[name]) for row in csv.DictReader(rows)]
+
+
+def draw(axis: Axes, metric: str, title: str) -> None:
+    for agent, file in RUNS.items():
+        iterations = [count / 16 for count in column("trajectories", file)]
+        axis.plot(iterations, column(metric, file), "o-", ms=3, label=agent)
+    axis.set(title=title, xlabel="iterations of 16 trajectories")
+    axis.grid(alpha=0.3)
+    axis.legend()
+
+
+def main() -> None:
+    figure, axes = plt.subplots(1, 3, figsize=(13, 3.6), layout="constrained")
+    draw(axes[0], "modes_found", "modes found, of 60")
+    draw(axes[1], "spearman", "Spearman of R and P, 249 test strings")
+    axis, exact = axes[2], "exact_16_4.csv"
+    axis.plot(column("cpu_seconds", exact), column("total_variation", exact), "o-", ms=3)
+    axis.axhline(0.05, color="grey", ls=":")
+    axis.set(title="n = 16, k = 4: exact total variation", xlabel="CPU seconds", yscale="log")
+    axis.grid(which="both", alpha=0.3)
+    figure.savefig(RESULTS / "curves.png", dpi=110)
+    print(RESULTS / "curves.png")
+
+
+if __name__ == "__main__":
+    main()
