@@ -4,8 +4,7 @@
 
 The CSVs are the curve.csv of these runs (--resume goes on where one was stopped):
 
-    python examples/bit_sequences.py train --agent soft --n-envs 64 --test-step 29 --out runs/soft
-    python examples/bit_sequences.py train --agent munchausen --n-envs 64 --test-step 29 --out runs/m
+    python examples/bit_sequences.py train --agent AGENT --n-envs 64 --test-step 29
     python examples/bit_sequences.py train --agent soft --preset fast --n 16 --k 4 \\
         --trajectories 32000 --evaluations 10 --out runs/bits_16_4
 """
