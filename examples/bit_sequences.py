@@ -17,18 +17,6 @@ from pathlib import Path
 from typing import Literal
 
 import gymnasium
-from training import (
-    AGENTS,
-    ENUMERABLE,
-    Options,
-    Sample,
-    learn,
-    load_run,
-    run_command,
-    start,
-    summarise,
-    write_samples,
-)
 
 from gfn_gym.agents import (
     EvaluationCallback,
@@ -41,6 +29,18 @@ from gfn_gym.agents import (
 from gfn_gym.envs.bit_sequence import BitSequence, flipped_modes
 from gfn_gym.evaluation import Policy, reward_correlation, sample
 from plots import draw_bit_sequences, draw_curve
+from runs import (
+    AGENTS,
+    ENUMERABLE,
+    Options,
+    Sample,
+    learn,
+    load_run,
+    run_command,
+    start,
+    summarise,
+    write_samples,
+)
 
 
 @dataclass(kw_only=True)
@@ -101,6 +101,7 @@ def metrics_of(
 ) -> Callable[[Policy], dict[str, float]]:
     """Modes found so far, Spearman on a part of the test set, and the bound on log Z."""
     dag = model.dag
+    assert isinstance(dag, BitSequence)
     test_set = flipped_modes(dag)[::step]
     sampled = sampled_metrics(model, 256)
 

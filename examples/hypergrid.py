@@ -16,7 +16,12 @@ from typing import Literal
 
 import gymnasium
 import numpy as np
-from training import (
+
+from gfn_gym.agents import EvaluationCallback, SoftDQN, as_policy, exact_metrics, sampled_metrics
+from gfn_gym.envs.hypergrid import Hypergrid
+from gfn_gym.evaluation import sample
+from plots import draw_curve, draw_distributions
+from runs import (
     AGENTS,
     ENUMERABLE,
     Options,
@@ -28,11 +33,6 @@ from training import (
     summarise,
     write_samples,
 )
-
-from gfn_gym.agents import EvaluationCallback, SoftDQN, as_policy, exact_metrics, sampled_metrics
-from gfn_gym.envs.hypergrid import Hypergrid
-from gfn_gym.evaluation import sample
-from plots import draw_curve, draw_distributions
 
 
 @dataclass(kw_only=True)

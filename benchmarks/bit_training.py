@@ -1,6 +1,6 @@
 """Training rate on bit sequences, n = 120 and k = 8, beside gfnx's trajectory balance.
 
-    python benchmarks/bit_sequences.py
+    python benchmarks/bit_training.py
 
 One iteration is 16 trajectories; for GFN Gym also a gradient step on 256 replayed transitions, for
 gfnx one on the 240 of the trajectories. Rates are iterations per CPU second, pinned to one core.
@@ -36,7 +36,7 @@ def main() -> None:
             lines.append({"contestant": name, **line})
         line = run(PEERS, "gfnx_bit_tb.py", *count, core=args.core)
         lines.append({"contestant": GFNX, **line})
-    path = save("bit_sequences", lines)
+    path = save("bit_training", lines)
     peer = median([line for line in lines if line["contestant"] == GFNX], RATE)
     print("| | iterations per CPU second: median (least–largest) | over gfnx |")
     print("| --- | --- | --- |")
