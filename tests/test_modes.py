@@ -97,7 +97,7 @@ def test_what_an_illegal_action_leaves_unfinished_finds_nothing() -> None:
         lengths.extend((states != dag.empty).sum(axis=1).tolist())
         return states
 
-    modes._finished = watched  # type: ignore[method-assign]
+    modes._finished = watched
     model.learn(200, callback=modes)
     assert set(lengths) == {dag.n_positions}
 

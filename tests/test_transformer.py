@@ -49,14 +49,14 @@ def test_layer_is_torchs(norm_first: bool) -> None:
         (th.cat([ours.query.bias, ours.key_value.bias]), attention.in_proj_bias),
     ):
         theirs_.data.copy_(ours_)
-    for ours_, theirs_ in (
+    for module, their_module in (
         (ours.join, attention.out_proj),
         (ours.up, theirs.linear1),
         (ours.down, theirs.linear2),
         (ours.norm_attention, theirs.norm1),
         (ours.norm_feed_forward, theirs.norm2),
     ):
-        theirs_.load_state_dict(ours_.state_dict())
+        their_module.load_state_dict(module.state_dict())
     tokens = th.randn(3, 7, 16)
     assert th.allclose(ours(tokens), theirs(tokens), atol=1e-6)
     wanted = th.tensor([[0, 2], [6, 0], [3, 4]])
@@ -73,7 +73,7 @@ def test_dropout() -> None:
     zeros = (dropped == 0).double()
     assert zeros.mean().item() == pytest.approx(0.1, abs=4 * math.sqrt(0.09 / 1e6))
     assert zeros.mean(dim=0).var().item() == pytest.approx(0.09 / 999, rel=0.2)
-    dropped.sum().backward()  # type: ignore[no-untyped-call]
+    dropped.sum().backward()
     assert x.grad is not None and th.equal(x.grad, dropped.detach())
     assert dropout(x, 0.0) is x
 

@@ -66,10 +66,8 @@ class Resumable(BaseAlgorithm):
         Raises:
             ValueError: the file is no checkpoint, or one of another algorithm.
         """
-        if not zipfile.is_zipfile(path):
-            raise ValueError(
-                f"{path} is no checkpoint" + ("" if Path(path).exists() else ", nor any file")
-            )
+        if Path(path).exists() and not zipfile.is_zipfile(path):
+            raise ValueError(f"{path} is no checkpoint")
         with zipfile.ZipFile(path) as archive:
             if "state.pkl" not in archive.namelist():
                 raise ValueError(f"{path} is no checkpoint: use load() for what save() wrote")
