@@ -31,7 +31,8 @@ demo: .venv/.installed
 test: lint
 	OMP_NUM_THREADS=1 $(PY) -m pytest
 
-# mypy twice, more leniently on scripts: by the name gfn_gym.agents, as tests and examples import it, it does not find agents/.
+# mypy twice, more leniently on scripts, which import agents/ by the name gfn_gym.agents: mypy does
+# not find it under that name, so its types are Any there.
 # It is left out where constraints.txt has another numpy, whose types differ.
 lint: .venv/.installed
 	$(PY) -m ruff check .
