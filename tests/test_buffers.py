@@ -181,6 +181,28 @@ def test_new_transitions_get_the_largest_priority_so_far() -> None:
     assert buffer.tree.leaves[1000] == pytest.approx(7.0, abs=2e-6)
 
 
+def test_what_is_new_is_in_the_ring_once_however_much_was_added() -> None:
+    """Nobody takes what is new while ``learning_starts`` is longer than the ring."""
+    buffer = make_buffer(6, n_envs=2)
+    for number in range(8):  # over the three steps that it holds, more than twice
+        buffer.add(np.zeros((2, 2), int), np.zeros(2, int), transition_to([[1, 0]] * 2, number))
+    new = buffer.take_new()
+    assert sorted(new.tolist()) == list(range(6))
+    assert buffer.batch_at(new).log_reward.tolist() == [5, 5, 6, 6, 7, 7]  # oldest first
+    assert not len(buffer.take_new())
+
+
+def test_a_reset_forgets_the_largest_priority() -> None:
+    buffer = make_buffer(4, alpha=1.0)
+    fill(buffer, [1.0, 9.0])
+    buffer.reset()
+    assert buffer.size() == 0 and not len(buffer.take_new()) and buffer.max_priority == 1.0
+    fill(buffer, [1.0, None])  # the second one has the largest priority since
+    batch = buffer.sample(64, beta=1.0)
+    assert set(batch.indices) == {0, 1}
+    np.testing.assert_allclose(batch.weights, 1.0, atol=1e-5)
+
+
 def test_new_transitions_get_their_own_td_error() -> None:
     model = SoftDQN(
         "MlpPolicy", "gfn_gym:HypergridGFN-v0", n_envs=8, new_priority="td_error",
