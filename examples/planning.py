@@ -10,7 +10,7 @@ Trains SoftDQN for a while, once per seed, and evaluates it under MENTS (arXiv:2
 and more simulations: by the exact total variation on the hypergrid, by Spearman's correlation of R
 and P on bit sequences. Writes grid.csv or bits.csv (grid_4.csv where it also planned in training,
 by 4 simulations), a row as soon as it is known, and planning.png of all that lie in the folder.
-The first three commands made examples/figures/results/planning/.
+The first three commands made benchmarks/paper/results/planning/.
 """
 
 from __future__ import annotations

@@ -19,23 +19,24 @@ import pytest
 pytest.importorskip("matplotlib")
 pytest.importorskip("tyro")
 
-FIGURES = Path(__file__).resolve().parents[1] / "examples" / "figures"
-sys.path.append(str(FIGURES))
+PAPER = Path(__file__).resolve().parents[1] / "benchmarks" / "paper"
+sys.path.append(str(PAPER))
 
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
-import table  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 from stable_baselines3.common.callbacks import BaseCallback  # noqa: E402
 
+import readme_table  # noqa: E402
 import worker  # noqa: E402
 from drawing import draw, draw_panel, reached  # noqa: E402
 from experiment import Experiment, Panel, Run  # noqa: E402
-from gfn_gym import agents  # noqa: E402
-from gfn_gym.agents import SoftDQN  # noqa: E402
+from gfn_gym import GFNEnv, agents  # noqa: E402
+from gfn_gym.agents import SoftDQN, as_policy  # noqa: E402
 from gfn_gym.agents.presets import PRESETS  # noqa: E402
-from measures import exact  # noqa: E402
-from runner import train  # noqa: E402
+from gfn_gym.envs.bit_sequence import BitSequence  # noqa: E402
+from measures import TEST_STEP, bits, exact  # noqa: E402
+from scheduler import train  # noqa: E402
 
 SOFT = Run(
     name="soft",
@@ -197,7 +198,7 @@ def test_figure_over_a_parameter_has_last_values(tmp_path: Path) -> None:
         "grid_hard",
         "grid_learnt_backward",
         "grid_ablations",
-        "grid_since",
+        "grid_later_algorithms",
         "bits_exact",
         "bits_over_k",
         "molecules_over_beta",
@@ -210,6 +211,25 @@ def test_every_algorithm_has_the_settings_that_its_runs_name(figure: str) -> Non
         assert any(cls.__name__ in settings for cls in getattr(agents, run.agent).__mro__), run
 
 
+def test_bits_are_measured_on_strings_with_every_number_of_flips() -> None:
+    module = importlib.import_module("bits_over_k")
+    for run in (*module.EXPERIMENT.runs, *module.QUICK.runs):
+        n = run.env_kwargs["n"]
+        per_mode = np.arange(60 * n) % n  # the test set is mode by mode, 0 to n − 1 flips of each
+        assert set(per_mode[::TEST_STEP]) == set(range(n))
+
+
+def test_bits_are_measured_by_modes_and_correlation() -> None:
+    model = SoftDQN("TransformerPolicy", GFNEnv(BitSequence(16, 8)), seed=0, device="cpu")
+    metrics, [modes] = bits(model)
+    modes.init_callback(model)
+    row = metrics(as_policy(model))
+    assert -1 <= row["spearman"] <= 1
+    assert row["modes_found"] == 0
+    modes.tracker.add(model.dag.modes[:3])
+    assert metrics(as_policy(model))["modes_found"] == len(modes.tracker) >= 1
+
+
 def test_a_lowered_total_is_where_it_stops(tmp_path: Path) -> None:
     long = experiment(tmp_path, trajectories=960, seeds=(0,))
     assert not train(replace(long, measure=interrupting), workers=1)
@@ -219,7 +239,9 @@ def test_a_lowered_total_is_where_it_stops(tmp_path: Path) -> None:
     assert long.count(SOFT, 0) == lower
 
 
-@pytest.mark.parametrize("figure", ["grid_standard", "grid_ablations", "grid_since", "bits_exact"])
+@pytest.mark.parametrize(
+    "figure", ["grid_standard", "grid_ablations", "grid_later_algorithms", "bits_exact"]
+)
 def test_every_run_can_be_made(figure: str, tmp_path: Path) -> None:
     module = importlib.import_module(figure)
     here = replace(module.EXPERIMENT, checkpoints=tmp_path, results=tmp_path)
@@ -262,21 +284,21 @@ def test_a_cell_is_of_the_seeds_last_values() -> None:
         ]
 
     both = [curve(0.9, 0.5, 0.25), curve(0.9, 0.125, 0.0625)]
-    assert table.cell(both, "total_variation", 64) == "0.062–0.250, 2.0 min"
-    assert table.cell(both, "total_variation", 96) == "0.062–0.250, 2.0 min at 64"
-    assert table.cell([curve(0.9, 0.5), []], "total_variation", 32) == "0.500, 1.0 min"
-    assert table.cell([[], []], "total_variation", 32) == "–"
+    assert readme_table.cell(both, "total_variation", 64) == "0.062–0.250, 2.0 min"
+    assert readme_table.cell(both, "total_variation", 96) == "0.062–0.250, 2.0 min at 64"
+    assert readme_table.cell([curve(0.9, 0.5), []], "total_variation", 32) == "0.500, 1.0 min"
+    assert readme_table.cell([[], []], "total_variation", 32) == "–"
 
 
 def test_a_table_reads_runs_up_to_its_count(tmp_path: Path) -> None:
     longer = experiment(tmp_path, runs=[SOFT, replace(SOFT, name="soft-hard", label="hard")])
     write(longer, SOFT, 0, [0.5, 0.25, 0.125])
-    column = table.Column("a", (longer,), "{}", "", count=32)
-    assert table.grid_cell(column, "SoftDQN") == "0.250, 1.0 min"
-    assert table.grid_cell(column, "hard") == table.grid_cell(column, "TB") == "–"
+    column = readme_table.Column("a", (longer,), "{}", "", count=32)
+    assert readme_table.grid_cell(column, "SoftDQN") == "0.250, 1.0 min"
+    assert readme_table.grid_cell(column, "hard") == readme_table.grid_cell(column, "TB") == "–"
 
 
 def test_the_readme_has_the_table_of_the_csvs(capsys: Any) -> None:
-    table.main()
+    readme_table.main()
     readme = (Path(__file__).parents[1] / "README.md").read_text()
-    assert capsys.readouterr().out in readme, "run examples/figures/table.py"
+    assert capsys.readouterr().out in readme, "run benchmarks/paper/readme_table.py"

@@ -1,8 +1,8 @@
-"""GFN Gym's molecules: random trajectories per CPU second, canonical rows and P_B included.
+"""GFN Gym's molecules: random trajectories per CPU second, including canonical rows and P_B.
 
 `--api simulator` is the batch that agents and environments step: rows, masks, log P_B. `--api
-vector` is `gymnasium.make_vec`, which hands out observations, rewards and masks besides. Every step
-draws its actions from the mask. The reward is a constant: what rewards cost is another question.
+vector` is `gymnasium.make_vec`, which also returns observations, rewards and masks. Every step
+samples its actions from the mask. The reward is constant, so that its cost is not measured.
 """
 
 import json
@@ -28,7 +28,7 @@ def constant(states):
 
 
 def simulated(dag, n, generator):
-    """Yield, for ever, how many of n constructions a step has ended."""
+    """Yield endlessly how many of n constructions each step has ended."""
     simulator = Simulator(MDP(dag), n)
     while True:
         transition = simulator.step(sample_actions(simulator.mask, generator))
@@ -37,7 +37,7 @@ def simulated(dag, n, generator):
 
 
 def vectorised(dag, n, generator, observation):
-    """The same of the vector environment, by the mode that resets within the step."""
+    """The same for the vector environment, in the mode that resets within the step."""
     env = gfn_gym.GFNVectorEnv(
         dag,
         n,

@@ -1,9 +1,9 @@
 """gfnx's trajectory balance on bit sequences: training iterations per CPU second.
 
-A loop of ours over gfnx 0.0.1's environment, reward, encoder and rollout, written after its
-repository's script (baselines/tb_bitseq.py) without that one's metrics and logging. Sizes are the
-paper's: n = 120, k = 8, 60 modes, 3 layers, 8 heads, width 64, 16 trajectories an iteration. P_B is
-uniform. Iterations are compiled into one loop, so that Python takes no part in them.
+Our own loop over gfnx 0.0.1's environment, reward, encoder and rollout, modelled on its
+repository's script (baselines/tb_bitseq.py) but without its metrics and logging. Sizes are the
+paper's: n = 120, k = 8, 60 modes, 3 layers, 8 heads, width 64, 16 trajectories per iteration. P_B
+is uniform. Iterations are compiled into one loop that does not return to Python.
 """
 
 import argparse

@@ -1,22 +1,21 @@
-"""gfnx's SoftDQN on the 20^4 hypergrid: how fast it trains, and how close it comes.
+"""gfnx's SoftDQN on the 20^4 hypergrid: training rate and exact distance.
 
-SoftDQN is a script of gfnx's repository (baselines/soft_dqn_hypergrid.py), not part of its
-package. By default this file runs a loop of its own over the installed gfnx, with that script's
-settings:
+SoftDQN is a script in gfnx's repository (baselines/soft_dqn_hypergrid.py), not part of its
+package. By default this file runs its own loop on the installed gfnx, with that script's settings:
 
 - 16 on-policy trajectories per iteration by `forward_rollout`, no replay. One gradient step on
-  all of their transitions, the padding masked out: 16 x 80 rows, some 600 of them real. That is
+  all of their transitions, the padding masked out: 16 x 80 rows, about 600 of them real. That is
   not the paper's 256 transitions from a replay buffer.
 - An MLP 80-256-256 with ReLU, dueling: Q(s, .) = V(s) + log softmax(A(s, .)) over the legal
   actions. Behaviour softmax(A), with probability 1e-3 per step uniform.
 - Target log R(x) on stop, else log P_B + V_target(s'), P_B uniform. Huber loss, stops weighted
   by 5, averaged over the real transitions. Adam 1e-3, target network moved by 0.25 each time.
 
-Left out is what that script spends on its own metrics and log, so this loop should run no slower.
-Iterations run inside one jitted fori_loop per evaluation interval; compilation and evaluation
-are off the clock.
+The script's metrics and logging are left out, so this loop should not be slower than the script.
+Iterations run inside one jitted fori_loop per evaluation interval; compilation and evaluation are
+off the clock.
 
-`--gfnx-source DIR` runs the real script of a checkout instead; see gfnx_script.py.
+`--gfnx-source DIR` runs the original script from a checkout instead; see gfnx_script.py.
 
 The CSV has a row per evaluation: iteration, trajectories, transitions, cpu_seconds (training
 only), total_variation (exact, of the online network's policy without exploration).
@@ -60,7 +59,7 @@ Parameters = list[dict[str, jax.Array]]
 
 
 class Training(NamedTuple):
-    """What one iteration hands to the next."""
+    """The state passed from one iteration to the next."""
 
     key: jax.Array
     online: Parameters

@@ -1,9 +1,9 @@
 """The command line of a figure's script.
 
-    python examples/figures/FIGURE.py train            # hours; --help lists the options
-    python examples/figures/FIGURE.py train --quick    # its small version, within ten minutes
-    python examples/figures/FIGURE.py draw             # from the CSVs alone
-    python examples/figures/FIGURE.py status           # a line per run
+    python benchmarks/paper/FIGURE.py train            # hours; --help lists the options
+    python benchmarks/paper/FIGURE.py train --quick    # its small version, within ten minutes
+    python benchmarks/paper/FIGURE.py draw             # from the CSVs alone
+    python benchmarks/paper/FIGURE.py status           # a line per run
 
 ``train`` goes on where it was stopped, and further where ``--trajectories`` is raised; what is
 finished is not run again. Going further is exact but for what is scheduled over the total, here the
@@ -22,7 +22,7 @@ import tyro
 
 from drawing import draw
 from experiment import Experiment
-from runner import status, train
+from scheduler import status, train
 
 
 @dataclass(kw_only=True)

@@ -1,6 +1,6 @@
 """Draw the molecule curves of results/molecules/ from their CSVs alone.
 
-    python examples/figures/molecule_curves.py
+    python benchmarks/paper/molecule_curves.py
 
 The CSVs are the curve.csv of these runs (--resume goes on where one was stopped; the balance losses
 have preset="paper" with more environments, the others preset="fast"):

@@ -1,10 +1,11 @@
-"""Molecules, sEH: correlation over β, and modes found at β = 10.
+"""Molecules, sEH: correlation against β, and modes found at β = 10.
 
-    python examples/figures/molecules_over_beta.py train --seeds 0 --only mdqn-b10 softdqn-b10
-    python examples/figures/molecules_over_beta.py draw
+    python benchmarks/paper/molecules_over_beta.py train --seeds 0 --only mdqn-b10 softdqn-b10
+    python benchmarks/paper/molecules_over_beta.py draw
 
-Without --trajectories it goes to the paper's 50,000 iterations of 4; see command.py. Blocks, proxy
-and test molecules are downloads, or found in the folder that GFN_GYM_DATA names.
+Without --trajectories it trains for the paper's 50,000 iterations of 4 trajectories; see
+command_line.py. Blocks and proxy are downloaded, or read from the folder that GFN_GYM_DATA names;
+the test molecules are read from that folder.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback
 
 from algorithms import BASELINES, OURS, make_run
-from command import run_command
+from command_line import run_command
 from experiment import Experiment, Panel, Row, Run, quick_version
 from gfn_gym.agents import ModesCallback
 from gfn_gym.evaluation import ExactCorrelation, Policy

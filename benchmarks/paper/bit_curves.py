@@ -1,6 +1,6 @@
 """Draw the bit sequence curves of results/bit_sequences/ from their CSVs alone.
 
-    python examples/figures/bit_curves.py
+    python benchmarks/paper/bit_curves.py
 
 The CSVs are the curve.csv of these runs (--resume goes on where one was stopped):
 

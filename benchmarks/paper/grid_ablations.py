@@ -1,15 +1,15 @@
 """Hypergrid 20⁴, standard reward: what M-DQN owes to replay, to Munchausen's α, to its loss; SAC.
 
-    python examples/figures/grid_ablations.py train --trajectories 200000
-    python examples/figures/grid_ablations.py draw
+    python benchmarks/paper/grid_ablations.py train --trajectories 200000
+    python benchmarks/paper/grid_ablations.py draw
 
-Without --trajectories it goes to the paper's million; see command.py.
+Without --trajectories it goes to the paper's million; see command_line.py.
 """
 
 from algorithms import HUBER, MUNCHAUSEN, PRIORITIES
-from command import run_command
+from command_line import run_command
 from experiment import Panel, Run
-from grids import grid_experiment, grid_run, small
+from grid_experiments import grid_experiment, grid_run, small
 
 
 def variant(algorithm: str, suffix: str, label: str, **kwargs: object) -> Run:

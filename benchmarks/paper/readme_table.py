@@ -1,6 +1,6 @@
 """Print the table of the README from the CSVs under results/: algorithm × domain, as Markdown.
 
-    python examples/figures/table.py
+    python benchmarks/paper/readme_table.py
 
 A cell is the least and the largest of the seeds' values at the column's count of trajectories, and
 the mean of their CPU minutes of training; a value before the count says how far the run came.
@@ -12,11 +12,10 @@ from dataclasses import dataclass
 
 import bits_exact
 import grid_hard
+import grid_later_algorithms
 import grid_learnt_backward
-import grid_since
 import grid_standard
 import molecule_curves
-
 from experiment import Experiment, Row, Run, read_rows
 
 ALGORITHMS = ("SoftDQN", "M-DQN", "PPO", "SubTB", "DB", "TB", "SAC", "FM")
@@ -38,7 +37,7 @@ class Column:
 COLUMNS = [
     Column(
         f"20⁴ {reward}, {p_b} P_B",
-        (grid_since.EXPERIMENT, grid_learnt_backward.EXPERIMENT, figure.EXPERIMENT),
+        (grid_later_algorithms.EXPERIMENT, grid_learnt_backward.EXPERIMENT, figure.EXPERIMENT),
         label,
         f"-{reward}",
         200_000,

@@ -1,15 +1,15 @@
 """Hypergrid 20⁴, standard reward: what came after the paper, and the older alternatives.
 
-    python examples/figures/grid_since.py train --trajectories 200000 --seeds 0
-    python examples/figures/grid_since.py draw
+    python benchmarks/paper/grid_later_algorithms.py train --trajectories 200000 --seeds 0
+    python benchmarks/paper/grid_later_algorithms.py draw
 
 EntropicPPO, targets over four steps (λ = 0.5), SAC and flow matching beside SoftDQN and M-DQN.
-Without --trajectories it goes to the million of the paper's figures; see command.py.
+Without --trajectories it goes to the million of the paper's figures; see command_line.py.
 """
 
 from algorithms import FOUR_STEPS, OTHERS, OURS
-from command import run_command
-from grids import distance_panels, grid_experiment, grid_run, small
+from command_line import run_command
+from grid_experiments import distance_panels, grid_experiment, grid_run, small
 
 RUNS = [
     *(grid_run(algorithm, "standard") for algorithm in OURS),
@@ -27,7 +27,7 @@ RUNS = [
 ]
 TITLE = "Hypergrid 20⁴, standard reward"
 PANELS = distance_panels(RUNS, "P_B uniform", log_x=True)
-EXPERIMENT = grid_experiment("grid_since", TITLE, RUNS, PANELS)
+EXPERIMENT = grid_experiment("grid_later_algorithms", TITLE, RUNS, PANELS)
 
 if __name__ == "__main__":
     run_command(EXPERIMENT, small(EXPERIMENT))

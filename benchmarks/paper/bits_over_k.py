@@ -1,14 +1,14 @@
 """Bit sequences, n = 120: correlation over the length k of a word, and modes found at k = 8.
 
-    python examples/figures/bits_over_k.py train --seeds 0 --only mdqn-k8 softdqn-k8
-    python examples/figures/bits_over_k.py draw
+    python benchmarks/paper/bits_over_k.py train --seeds 0 --only mdqn-k8 softdqn-k8
+    python benchmarks/paper/bits_over_k.py draw
 
-Without --trajectories it goes to the paper's 50,000 iterations of 16; see command.py. With 64
+Without --trajectories it goes to the paper's 50,000 iterations of 16; see command_line.py. With 64
 environments instead of the paper's 16, which is faster and changes no ratio.
 """
 
 from algorithms import BASELINES, OURS, make_run
-from command import run_command
+from command_line import run_command
 from experiment import Experiment, Panel, Run, quick_version
 from measures import bits
 

@@ -1,7 +1,7 @@
 """Bit sequences small enough to enumerate, n = 16, k = 4: the exact distance of every algorithm.
 
-    python examples/figures/bits_exact.py train --trajectories 32000
-    python examples/figures/bits_exact.py draw
+    python benchmarks/paper/bits_exact.py train --trajectories 32000
+    python benchmarks/paper/bits_exact.py draw
 
 The paper's settings but for 64 environments (PPO: 16) and the network, which has learnt positions,
 layer norm first and no dropout: with the paper's, made for n = 120, SoftDQN stayed at 0.3 here.
@@ -10,7 +10,7 @@ layer norm first and no dropout: with the paper's, made for n = 120, SoftDQN sta
 from dataclasses import replace
 
 from algorithms import BASELINES, OTHERS, OURS, make_run
-from command import run_command
+from command_line import run_command
 from experiment import Experiment, Panel, quick_version
 from measures import exact
 
