@@ -29,10 +29,10 @@ from gfn_gym.agents import (
     TrajectoryBalance,
     as_policy,
 )
-from gfn_gym.agents.common.agent import GFNAgent
+from gfn_gym.agents.base import GFNAlgorithm
 from gfn_gym.evaluation import Samples, sample
 
-AGENTS: dict[str, type[GFNAgent]] = {
+AGENTS: dict[str, type[GFNAlgorithm]] = {
     "munchausen": MunchausenDQN,
     "soft": SoftDQN,
     "sac": SoftActorCritic,
@@ -105,7 +105,7 @@ class Sample:
 Chosen = TypeVar("Chosen", bound=Options)
 
 
-def start(args: Chosen, new_model: Callable[[Chosen], GFNAgent]) -> tuple[Chosen, GFNAgent]:
+def start(args: Chosen, new_model: Callable[[Chosen], GFNAlgorithm]) -> tuple[Chosen, GFNAlgorithm]:
     """Make the model, or take it from the folder's checkpoint; and the settings that hold."""
     torch.set_num_threads(args.threads)
     config = args.out / "config.json"
@@ -121,11 +121,11 @@ def start(args: Chosen, new_model: Callable[[Chosen], GFNAgent]) -> tuple[Chosen
     return args, model
 
 
-def make_agent(args: Options, policy: str, env: gymnasium.Env[Any, Any]) -> GFNAgent:
+def make_agent(args: Options, policy: str, env: gymnasium.Env[Any, Any]) -> GFNAlgorithm:
     """A new agent, as the options say."""
     algorithm: Any = AGENTS[args.agent]
     preset = args.preset or ("fast" if args.agent in FAST else "paper")
-    agent: GFNAgent = algorithm(
+    agent: GFNAlgorithm = algorithm(
         policy, env, preset=preset, seed=args.seed, device="cpu", **args.chosen
     )
     return agent
@@ -133,7 +133,7 @@ def make_agent(args: Options, policy: str, env: gymnasium.Env[Any, Any]) -> GFNA
 
 def learn(
     args: Options,
-    model: GFNAgent,
+    model: GFNAlgorithm,
     evaluation: EvaluationCallback,
     callbacks: Sequence[BaseCallback] = (),
 ) -> None:
@@ -185,13 +185,13 @@ def summarise(args: Options, evaluation: EvaluationCallback) -> None:
     print(f"{name} after: {history[-1][metric]:.4f}")
 
 
-def load_run(model: Path) -> GFNAgent:
+def load_run(model: Path) -> GFNAlgorithm:
     """Load the model.zip of a run, by the algorithm that its config.json names."""
     config = json.loads((model.parent / "config.json").read_text())
     return AGENTS[config["agent"]].load(model, device="cpu")
 
 
-def draw(model: GFNAgent, args: Sample) -> Samples:
+def draw(model: GFNAlgorithm, args: Sample) -> Samples:
     """Objects by a model's policy, with log P_B by the P_B that it was trained with."""
     return sample(
         model.dag, as_policy(model), args.n, args.seed, backward_policy=model.backward_policy

@@ -13,8 +13,8 @@ from batches import batch_of
 from dags import DAGS, Piles
 from gfn_gym import MDP, GFNEnv
 from gfn_gym.agents import MENTS, FlowMatching, MunchausenDQN, SoftActorCritic, SoftDQN, as_policy
-from gfn_gym.agents.common import targets
-from gfn_gym.agents.common.tree_search import search
+from gfn_gym.agents import targets
+from gfn_gym.agents.tree_search import search
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.evaluation import evaluate_exact, sample, solve
 from gfn_gym.graph import enumerate_graph
