@@ -292,7 +292,6 @@ def test_warm_up_acts_by_the_untrained_policy_not_uniformly() -> None:
 
 def test_each_environment_tosses_its_own_coin_to_explore() -> None:
     model = prefers_stop(make(n_envs=20_000, buffer_size=20_000, exploration_initial_eps=0.3))
-    model._current_progress_remaining = 1.0
     actions, _ = model._sample_action(0)
     # Uniform with ε = 0.3, else e^5/(e^5 + 2) = 0.987: 0.1 + 0.7·0.987 = 0.791, ± 5σ.
     assert (actions == 2).mean() == pytest.approx(0.791, abs=0.015)
