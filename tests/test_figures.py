@@ -1,4 +1,4 @@
-"""The figures' runner: stopped, resumed and gone on with, a run is as if it had been one."""
+"""The paper's figures: a run that is stopped, resumed and extended equals one without a break."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def experiment(folder: Path, **changes: Any) -> Experiment:
 
 
 class CtrlC(BaseCallback):
-    """Presses it once, between two evaluations."""
+    """Presses Ctrl-C once, between two evaluations."""
 
     pressed = False
 
@@ -97,7 +97,7 @@ def dying(model: Any) -> Any:
 
 
 def curves(experiment: Experiment) -> list[list[dict[str, str]]]:
-    """The CSV of each seed, but for seconds."""
+    """The CSV of each seed, without its CPU seconds."""
     found = []
     for seed in experiment.seeds:
         with experiment.csv(SOFT, seed).open() as file:
@@ -105,7 +105,7 @@ def curves(experiment: Experiment) -> list[list[dict[str, str]]]:
     return found
 
 
-def test_interrupted_resumed_and_raised_is_as_at_one_go(tmp_path: Path, capsys: Any) -> None:
+def test_interrupted_resumed_and_extended_equals_one_go(tmp_path: Path, capsys: Any) -> None:
     whole = experiment(tmp_path / "whole", trajectories=480)
     assert train(whole, workers=2)
 
@@ -115,7 +115,7 @@ def test_interrupted_resumed_and_raised_is_as_at_one_go(tmp_path: Path, capsys: 
     assert 64 <= broken.count(SOFT, 0) < 320
     assert SoftDQN.resume(broken.checkpoint(SOFT, 0))._episode_num % 32 >= 16  # not lost
 
-    # Another run, of no algorithm that there is, does not keep it from going on.
+    # A run of an unknown algorithm does not stop the others.
     assert not train(replace(broken, runs=[ABSENT, SOFT]), workers=2)
     assert "gfn_gym.agents has no NoSuchAgent, only" in capsys.readouterr().out
     assert [broken.count(SOFT, seed) for seed in (0, 1)] == [320, 320]
@@ -143,7 +143,7 @@ def test_interrupted_resumed_and_raised_is_as_at_one_go(tmp_path: Path, capsys: 
 def test_a_process_that_dies_is_reported(tmp_path: Path, capsys: Any) -> None:
     assert not train(experiment(tmp_path, measure=dying, seeds=(0,)), workers=1)
     assert "soft, seed 0" in (out := capsys.readouterr().out)
-    assert "its process has ended with code 3" in out
+    assert "its process ended with code 3" in out
 
 
 def write(experiment: Experiment, run: Run, seed: int, values: list[float]) -> None:
@@ -269,7 +269,7 @@ def test_a_csv_without_checkpoint_is_kept(tmp_path: Path, capsys: Any) -> None:
     write(lost, SOFT, 0, [0.5, 0.25])
     before = lost.csv(SOFT, 0).read_text()
     assert not train(lost, workers=1)
-    assert "to train anew, remove" in capsys.readouterr().out
+    assert "to train again, remove" in capsys.readouterr().out
     assert lost.csv(SOFT, 0).read_text() == before
 
 
