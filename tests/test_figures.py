@@ -32,7 +32,7 @@ import worker  # noqa: E402
 from drawing import draw, draw_panel, reached  # noqa: E402
 from experiment import Experiment, Panel, Run  # noqa: E402
 from gfn_gym import GFNEnv, agents  # noqa: E402
-from gfn_gym.agents import SoftDQN, as_policy  # noqa: E402
+from gfn_gym.agents import ModesCallback, SoftDQN, as_policy  # noqa: E402
 from gfn_gym.agents.presets import PRESETS  # noqa: E402
 from gfn_gym.envs.bit_sequence import BitSequence  # noqa: E402
 from measures import TEST_STEP, bits, exact  # noqa: E402
@@ -222,6 +222,7 @@ def test_bits_are_measured_on_strings_with_every_number_of_flips() -> None:
 def test_bits_are_measured_by_modes_and_correlation() -> None:
     model = SoftDQN("TransformerPolicy", GFNEnv(BitSequence(16, 8)), seed=0, device="cpu")
     metrics, [modes] = bits(model)
+    assert isinstance(modes, ModesCallback)
     modes.init_callback(model)
     row = metrics(as_policy(model))
     assert -1 <= row["spearman"] <= 1
