@@ -21,12 +21,12 @@ import gymnasium
 
 from gfn_gym.agents import (
     EvaluationCallback,
+    GFNAlgorithm,
     ModesCallback,
     as_policy,
     exact_metrics,
     sampled_metrics,
 )
-from gfn_gym.agents.common.agent import GFNAgent
 from gfn_gym.envs.bit_sequence import BitSequence, flipped_modes
 from gfn_gym.evaluation import Policy, reward_correlation, sample
 from plots import draw_bit_sequences, draw_curve, draw_metrics
@@ -87,7 +87,7 @@ def train(args: Train) -> None:
     report(args, model, evaluation, modes)
 
 
-def new_model(args: Train) -> GFNAgent:
+def new_model(args: Train) -> GFNAlgorithm:
     env = gymnasium.make(
         "gfn_gym:BitSequenceGFN-v0",
         n=args.n,
@@ -100,7 +100,7 @@ def new_model(args: Train) -> GFNAgent:
 
 
 def metrics_of(
-    model: GFNAgent, modes: ModesCallback, step: int
+    model: GFNAlgorithm, modes: ModesCallback, step: int
 ) -> Callable[[Policy], dict[str, float]]:
     """Metrics: modes found so far, Spearman on part of the test set, and the bound on log Z."""
     dag = model.dag
@@ -123,7 +123,7 @@ def metrics_of(
 
 
 def report(
-    args: Train, model: GFNAgent, evaluation: EvaluationCallback, modes: ModesCallback
+    args: Train, model: GFNAlgorithm, evaluation: EvaluationCallback, modes: ModesCallback
 ) -> None:
     """Draw the pictures and print the final metrics."""
     dag, policy, picture = model.dag, as_policy(model), args.out / "samples.png"

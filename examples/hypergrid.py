@@ -17,8 +17,13 @@ from typing import Literal
 import gymnasium
 import numpy as np
 
-from gfn_gym.agents import EvaluationCallback, as_policy, exact_metrics, sampled_metrics
-from gfn_gym.agents.common.agent import GFNAgent
+from gfn_gym.agents import (
+    EvaluationCallback,
+    GFNAlgorithm,
+    as_policy,
+    exact_metrics,
+    sampled_metrics,
+)
 from gfn_gym.envs.hypergrid import Hypergrid
 from plots import draw_curve, draw_distributions
 from runs import (
@@ -73,7 +78,7 @@ def train(args: Train) -> None:
     print(picture)
 
 
-def new_model(args: Train) -> GFNAgent:
+def new_model(args: Train) -> GFNAlgorithm:
     env = gymnasium.make(
         "gfn_gym:HypergridGFN-v0",
         ndim=args.ndim,

@@ -24,8 +24,7 @@ import numpy as np
 from rdkit import Chem
 from rdkit.Chem import rdDepictor
 
-from gfn_gym.agents import EvaluationCallback, ModesCallback, as_policy
-from gfn_gym.agents.common.agent import GFNAgent
+from gfn_gym.agents import EvaluationCallback, GFNAlgorithm, ModesCallback, as_policy
 from gfn_gym.envs.molecule.assemble import Assembler
 from gfn_gym.envs.molecule.dag import Molecule
 from gfn_gym.evaluation import (
@@ -110,7 +109,7 @@ def train(args: Train) -> None:
     report(args, model, evaluation, modes)
 
 
-def new_model(args: Train) -> GFNAgent:
+def new_model(args: Train) -> GFNAlgorithm:
     env = gymnasium.make(
         "gfn_gym:MoleculeGFN-v0",
         blocks=args.blocks,
@@ -141,7 +140,7 @@ def test_correlation(dag: Molecule, args: Train) -> ExactCorrelation | None:
 
 
 def metrics_of(
-    model: GFNAgent, modes: ModesCallback, correlation: ExactCorrelation | None, n: int = 256
+    model: GFNAlgorithm, modes: ModesCallback, correlation: ExactCorrelation | None, n: int = 256
 ) -> Callable[[Policy], dict[str, float]]:
     """Metrics: modes found so far, the correlation, and the score and diversity of n samples."""
     dag = model.dag
@@ -167,7 +166,7 @@ def metrics_of(
 
 
 def report(
-    args: Train, model: GFNAgent, evaluation: EvaluationCallback, modes: ModesCallback
+    args: Train, model: GFNAlgorithm, evaluation: EvaluationCallback, modes: ModesCallback
 ) -> None:
     """Draw the pictures, write the best molecules and print the final metrics."""
     dag = model.dag

@@ -21,6 +21,7 @@ from gfn_gym.agents import (
     EntropicPPO,
     EvaluationCallback,
     FlowMatching,
+    GFNAlgorithm,
     MunchausenDQN,
     SoftActorCritic,
     SoftDQN,
@@ -29,10 +30,9 @@ from gfn_gym.agents import (
     TrajectoryBalance,
     as_policy,
 )
-from gfn_gym.agents.common.agent import GFNAgent
 from gfn_gym.evaluation import Samples, sample
 
-AGENTS: dict[str, type[GFNAgent]] = {
+AGENTS: dict[str, type[GFNAlgorithm]] = {
     "munchausen": MunchausenDQN,
     "soft": SoftDQN,
     "sac": SoftActorCritic,
@@ -106,8 +106,8 @@ Chosen = TypeVar("Chosen", bound=Options)
 
 
 def start_or_resume(
-    args: Chosen, new_model: Callable[[Chosen], GFNAgent]
-) -> tuple[Chosen, GFNAgent]:
+    args: Chosen, new_model: Callable[[Chosen], GFNAlgorithm]
+) -> tuple[Chosen, GFNAlgorithm]:
     """Return the settings and the model: new, or from the folder's config and checkpoint."""
     torch.set_num_threads(args.threads)
     config = args.out / "config.json"
@@ -123,11 +123,11 @@ def start_or_resume(
     return args, model
 
 
-def make_agent(args: Options, policy: str, env: gymnasium.Env[Any, Any]) -> GFNAgent:
+def make_agent(args: Options, policy: str, env: gymnasium.Env[Any, Any]) -> GFNAlgorithm:
     """A new agent with the given options."""
     algorithm: Any = AGENTS[args.agent]
     preset = args.preset or ("fast" if args.agent in FAST else "paper")
-    agent: GFNAgent = algorithm(
+    agent: GFNAlgorithm = algorithm(
         policy, env, preset=preset, seed=args.seed, device="cpu", **args.agent_kwargs
     )
     return agent
@@ -135,7 +135,7 @@ def make_agent(args: Options, policy: str, env: gymnasium.Env[Any, Any]) -> GFNA
 
 def learn(
     args: Options,
-    model: GFNAgent,
+    model: GFNAlgorithm,
     evaluation: EvaluationCallback,
     callbacks: Sequence[BaseCallback] = (),
 ) -> None:
@@ -187,13 +187,13 @@ def print_summary(args: Options, evaluation: EvaluationCallback) -> None:
     print(f"{name} after: {history[-1][metric]:.4f}")
 
 
-def load_run(model: Path) -> GFNAgent:
+def load_run(model: Path) -> GFNAlgorithm:
     """Load the model.zip of a run, with the algorithm named in its config.json."""
     config = json.loads((model.parent / "config.json").read_text())
     return AGENTS[config["agent"]].load(model, device="cpu")
 
 
-def sample_model(model: GFNAgent, args: Sample) -> Samples:
+def sample_model(model: GFNAlgorithm, args: Sample) -> Samples:
     """Sample from a model's policy, with log P_B under the P_B it was trained with."""
     return sample(
         model.dag, as_policy(model), args.n, args.seed, backward_policy=model.backward_policy

@@ -8,8 +8,8 @@ import numpy as np
 import torch as th
 
 from gfn_gym import DAG
-from gfn_gym.agents.common.networks import QNetwork
-from gfn_gym.agents.common.policies import SoftQPolicy
+from gfn_gym.agents.networks import QNetwork
+from gfn_gym.agents.policy import GFNPolicy
 from gfn_gym.dag import Floats, States
 from gfn_gym.evaluation import Solution
 
@@ -33,7 +33,7 @@ class TableNetwork(QNetwork):
         return th.as_tensor(np.ravel_multi_index(tuple(states.T), self.nvec))
 
 
-class TablePolicy(SoftQPolicy):
+class TablePolicy(GFNPolicy):
     def make_q_net(self, **network_kwargs: Any) -> QNetwork:
         return TableNetwork(self.dag)
 

@@ -19,7 +19,7 @@ from stable_baselines3.common.monitor import Monitor
 from dags import DAGS, Words
 from gfn_gym import DAG, MDP, GFNEnv
 from gfn_gym.agents import GFNVecEnv, MunchausenDQN, SoftDQN
-from gfn_gym.agents.common.policies import MlpPolicy
+from gfn_gym.agents.policy import MlpPolicy
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.graph import enumerate_graph
 

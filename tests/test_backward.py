@@ -12,16 +12,16 @@ import torch as th
 
 from dags import DAGS, Piles, Words
 from gfn_gym import DAG, MDP, GFNEnv
-from gfn_gym.agents.common import targets
-from gfn_gym.agents.common.backward import (
+from gfn_gym.agents import targets
+from gfn_gym.agents.backward import (
     BackwardEdges,
     NetworkBackwardPolicy,
     backward_edges,
     log_backward,
 )
-from gfn_gym.agents.common.networks import MlpQNetwork, QNetwork
-from gfn_gym.agents.common.policies import MlpPolicy, SoftQPolicy
-from gfn_gym.agents.common.transformer import TransformerBackwardNetwork, TransformerPolicy
+from gfn_gym.agents.networks import MlpQNetwork, QNetwork
+from gfn_gym.agents.policy import MlpPolicy, GFNPolicy
+from gfn_gym.agents.architectures.transformer import TransformerBackwardNetwork, TransformerPolicy
 from gfn_gym.dag import Actions, Floats, States
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
@@ -132,7 +132,7 @@ def test_only_stops_are_no_edges_at_all() -> None:
 # ---- how a policy makes it ------------------------------------------------------------------
 
 
-def make_policy(policy_class: type[SoftQPolicy], dag: DAG, **kwargs: Any) -> SoftQPolicy:
+def make_policy(policy_class: type[GFNPolicy], dag: DAG, **kwargs: Any) -> GFNPolicy:
     env = GFNEnv(dag)
     return policy_class(
         env.observation_space, env.action_space, lambda _: 0.0, dag=dag, **kwargs
@@ -153,7 +153,7 @@ def test_a_policy_makes_the_network_that_suits_it() -> None:
 
 
 def test_a_policy_of_the_users_gets_an_mlp() -> None:
-    class Own(SoftQPolicy):  # type: ignore[misc, unused-ignore]
+    class Own(GFNPolicy):  # type: ignore[misc, unused-ignore]
         def make_q_net(self, **network_kwargs: Any) -> MlpQNetwork:
             return MlpQNetwork(self.dag, [4])
 

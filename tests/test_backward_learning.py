@@ -20,10 +20,10 @@ from gfn_gym.agents import (
     as_policy,
     sampled_metrics,
 )
-from gfn_gym.agents.common import off_policy
-from gfn_gym.agents.common.backward import BackwardLearner, backward_edges
-from gfn_gym.agents.common.backward_learning import BACKWARD_LEARNING_RATE
-from gfn_gym.agents.common.networks import MlpQNetwork
+from gfn_gym.agents import transitions
+from gfn_gym.agents.backward import BackwardLearner, backward_edges
+from gfn_gym.agents.backward import BACKWARD_LEARNING_RATE
+from gfn_gym.agents.networks import MlpQNetwork
 from gfn_gym.agents.presets import FAST_HYPERGRID
 from gfn_gym.dag import Floats, States
 from gfn_gym.envs.bit_sequence import BitSequence

@@ -12,7 +12,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from dags import Words
 from gfn_gym import GFNEnv
 from gfn_gym.agents import EntropicPPO, MunchausenDQN, SoftActorCritic, SoftDQN
-from gfn_gym.agents.common.policies import MlpPolicy
+from gfn_gym.agents.policy import MlpPolicy
 from gfn_gym.envs.hypergrid import Hypergrid
 
 ALGORITHMS = pytest.mark.parametrize("algorithm", [SoftDQN, MunchausenDQN])
@@ -101,7 +101,7 @@ def test_a_policy_without_the_networks_that_are_needed_is_refused(algorithm: Any
     base = "ActorCritic" if algorithm is SoftActorCritic else "PolicyValue"
     with pytest.raises(TypeError, match=f"policy=MlpPolicy is no subclass of {base}, which"):
         algorithm(MlpPolicy, GFNEnv(Hypergrid(2, 4)))
-    with pytest.raises(TypeError, match="policy=ActorCriticPolicy is no subclass of SoftQPolicy"):
+    with pytest.raises(TypeError, match="policy=ActorCriticPolicy is no subclass of GFNPolicy"):
         SoftDQN(ActorCriticPolicy, GFNEnv(Hypergrid(2, 4)))
 
 

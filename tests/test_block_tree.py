@@ -23,8 +23,8 @@ from gfn_gym.agents import (
     TrajectoryBalance,
     as_policy,
 )
-from gfn_gym.agents.common import targets
-from gfn_gym.agents.common.block_tree import BlockTreeBackwardNetwork, BlockTreeQNetwork, pack
+from gfn_gym.agents import targets
+from gfn_gym.agents.architectures.block_tree import BlockTreeBackwardNetwork, BlockTreeQNetwork, pack
 from gfn_gym.dag import States
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.envs.molecule.dag import Molecule

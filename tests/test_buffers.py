@@ -11,8 +11,8 @@ import pytest
 from dags import Words
 from gfn_gym import DAG, MDP, GFNEnv
 from gfn_gym.agents import SoftDQN
-from gfn_gym.agents.common.buffers import TransitionBuffer
-from gfn_gym.agents.common.sum_tree import SumTree
+from gfn_gym.agents.replay.transition_buffer import TransitionBuffer
+from gfn_gym.agents.replay.sum_tree import SumTree
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.mdp import Transition, sample_actions
 
@@ -179,6 +179,28 @@ def test_new_transitions_get_the_largest_priority_so_far() -> None:
     buffer.update_priorities(np.array([3]), np.array([0.5]))
     fill(buffer, [None])
     assert buffer.tree.leaves[1000] == pytest.approx(7.0, abs=2e-6)
+
+
+def test_what_is_new_is_in_the_ring_once_however_much_was_added() -> None:
+    """Nobody takes what is new while ``learning_starts`` is longer than the ring."""
+    buffer = make_buffer(6, n_envs=2)
+    for number in range(8):  # over the three steps that it holds, more than twice
+        buffer.add(np.zeros((2, 2), int), np.zeros(2, int), transition_to([[1, 0]] * 2, number))
+    new = buffer.take_new()
+    assert sorted(new.tolist()) == list(range(6))
+    assert buffer.batch_at(new).log_reward.tolist() == [5, 5, 6, 6, 7, 7]  # oldest first
+    assert not len(buffer.take_new())
+
+
+def test_a_reset_forgets_the_largest_priority() -> None:
+    buffer = make_buffer(4, alpha=1.0)
+    fill(buffer, [1.0, 9.0])
+    buffer.reset()
+    assert buffer.size() == 0 and not len(buffer.take_new()) and buffer.max_priority == 1.0
+    fill(buffer, [1.0, None])  # the second one has the largest priority since
+    batch = buffer.sample(64, beta=1.0)
+    assert set(batch.indices) == {0, 1}
+    np.testing.assert_allclose(batch.weights, 1.0, atol=1e-5)
 
 
 def test_new_transitions_get_their_own_td_error() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from block_sets import BLOCK_SETS, tilted
 from dags import Piles, Words
 from gfn_gym import DAG, MDP, GFNEnv
 from gfn_gym.agents import EntropicPPO, TrainingCheckpoint, as_policy
-from gfn_gym.agents.common import targets
-from gfn_gym.agents.common.backward import BackwardLearner
+from gfn_gym.agents import targets
+from gfn_gym.agents.backward import BackwardLearner
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.envs.molecule.dag import Molecule
@@ -190,6 +191,37 @@ def test_learning_rates(kwargs: dict[str, Any], expected: tuple[float, float]) -
     assert rates == pytest.approx(expected)
     groups = [len(group["params"]) for group in model.policy.optimizer.param_groups]
     assert groups == [4, 4]
+
+
+class Values(BaseCallback):
+    """V of every state before each round of the training."""
+
+    def _on_training_start(self) -> None:
+        self.states = enumerate_graph(self.model.dag).states
+        self.seen: list[Any] = []
+
+    def _on_rollout_start(self) -> None:
+        self.seen.append(self.model.policy.log_flow(self.states))
+
+    def _on_step(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("of_its_own", [True, False], ids=["its own", "a third of the policy's"])
+@pytest.mark.parametrize("falls", [True, False], ids=["falls", "rises"])
+def test_the_rate_of_v_follows_its_schedule(falls: bool, of_its_own: bool) -> None:
+    """At a rate of 0, V stands still: in the second half of the training, or in the first."""
+
+    def schedule(left: float) -> float:
+        return 1e-2 if (left > 0.5) == falls else 0.0
+
+    values = Values()
+    name = "value_learning_rate" if of_its_own else "learning_rate"
+    make(**{name: schedule}).learn(total_trajectories=64, callback=values)
+    moves = [np.abs(new - old).max() > 1e-4 for old, new in pairwise(values.seen)]
+    assert len(moves) > 12
+    assert all(moves[:4]) == falls and any(moves[:4]) == falls
+    assert all(moves[-4:]) != falls and any(moves[-4:]) != falls
 
 
 # ---- learning -------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ from batches import batch_of
 from dags import DAGS, Piles
 from gfn_gym import DAG, GFNEnv
 from gfn_gym.agents import FlowMatching, as_policy
-from gfn_gym.agents.common import targets
-from gfn_gym.agents.common.in_edges import in_edges
+from gfn_gym.agents import targets
+from gfn_gym.edges import in_edges
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.evaluation import evaluate_exact, solve
 from gfn_gym.graph import enumerate_graph

@@ -211,6 +211,29 @@ def test_modes_a_few_at_a_time(ours: Molecule, objects: States) -> None:
         TanimotoModes(ours, similarity=0.0)
 
 
+def test_molecules_just_as_similar_as_the_threshold_are_one_mode(
+    ours: Molecule, objects: States
+) -> None:
+    """A mode is *less* similar than that to those before it."""
+    best = top_molecules(ours, objects, 2)
+    exactly = similarity(*best.smiles)
+    assert 0 < exactly < 1
+    for threshold, count in ((exactly, 1), (np.nextafter(exactly, 1.0), 2)):
+        tracker = TanimotoModes(ours, threshold=-np.inf, similarity=threshold)
+        tracker.add(best.states)
+        assert len(tracker) == count
+        assert len(diverse_molecules(ours, best.states, similarity=threshold)) == count
+
+
+def test_a_score_just_at_the_threshold_is_a_mode(ours: Molecule, objects: States) -> None:
+    best = top_molecules(ours, objects, 1)
+    score = float(best.scores[0])
+    for threshold, count in ((score, 1), (np.nextafter(score, np.inf), 0)):
+        tracker = TanimotoModes(ours, threshold)
+        tracker.add(best.states)
+        assert len(tracker) == len(diverse_molecules(ours, best.states, threshold)) == count
+
+
 def test_modes_while_training(ours: Molecule) -> None:
     callback = ModesCallback(lambda dag: TanimotoModes(dag, threshold=-0.5))
     model = SoftDQN("SmallBlockTreePolicy", GFNEnv(ours), n_envs=16, seed=0, device="cpu")

@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from gfn_gym import GFNEnv
 from gfn_gym.agents import SoftDQN
-from gfn_gym.agents.common.vec_env import as_vec_env
+from gfn_gym.agents.vec_env import as_vec_env
 from gfn_gym.envs.molecule import downloads, rewards
 from gfn_gym.envs.molecule.assemble import Assembler
 from gfn_gym.envs.molecule.cache import Cache

@@ -12,7 +12,7 @@ import torch as th
 from dags import DAGS
 from gfn_gym import GFNEnv
 from gfn_gym.agents import MunchausenDQN, SoftActorCritic, SoftDQN, as_policy
-from gfn_gym.agents.common.actor_critic import ActorCritic
+from gfn_gym.agents.networks import ActorCritic
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.evaluation import evaluate_exact, solve
 from gfn_gym.mdp import sample_actions

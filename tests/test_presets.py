@@ -13,7 +13,7 @@ from block_sets import BLOCK_SETS, tilted
 from dags import Words
 from gfn_gym import GFNEnv
 from gfn_gym.agents import FlowMatching, MunchausenDQN, SoftActorCritic, SoftDQN
-from gfn_gym.agents.common.off_policy import SoftQAlgorithm
+from gfn_gym.agents.transitions import TransitionAlgorithm
 from gfn_gym.agents.presets import (
     PAPER_BIT_SEQUENCE,
     PAPER_HYPERGRID,
@@ -52,7 +52,7 @@ ALL = [
 def defaults(algorithm: Any) -> dict[str, Any]:
     """The defaults of an algorithm's own arguments and of those it passes on."""
     found: dict[str, Any] = {}
-    for cls in reversed(algorithm.__mro__[: algorithm.__mro__.index(SoftQAlgorithm) + 1]):
+    for cls in reversed(algorithm.__mro__[: algorithm.__mro__.index(TransitionAlgorithm) + 1]):
         parameters = inspect.signature(cls.__init__).parameters.values()
         found |= {p.name: p.default for p in parameters if p.default is not p.empty}
     return found

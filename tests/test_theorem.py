@@ -19,9 +19,9 @@ from block_sets import BLOCK_SETS
 from block_sets import tilted as tilted_molecules
 from dags import DAGS, Piles
 from gfn_gym import DAG, MDP, GFNEnv
-from gfn_gym.agents.common.backward import NetworkBackwardPolicy
-from gfn_gym.agents.common.policies import MlpPolicy, SoftQPolicy
-from gfn_gym.agents.common.transformer import TransformerPolicy
+from gfn_gym.agents.backward import NetworkBackwardPolicy
+from gfn_gym.agents.policy import MlpPolicy, GFNPolicy
+from gfn_gym.agents.architectures.transformer import TransformerPolicy
 from gfn_gym.envs.molecule.dag import Molecule
 from gfn_gym.graph import enumerate_graph
 from gfn_gym.mdp import BackwardPolicy
@@ -192,7 +192,7 @@ def random_backward_policy(dag: DAG) -> BackwardPolicy:
     return policy
 
 
-def random_network(policy_class: type[SoftQPolicy], dag: DAG) -> BackwardPolicy:
+def random_network(policy_class: type[GFNPolicy], dag: DAG) -> BackwardPolicy:
     """A learnt P_B before anything is learnt, with logits several times as large as at first."""
     th.manual_seed(7)
     env = GFNEnv(dag)

@@ -13,7 +13,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from dags import DAGS
 from gfn_gym import DAG, MDP, GFNEnv
 from gfn_gym.agents import DetailedBalance, EntropicPPO, GFNVecEnv, TrajectoryBalance
-from gfn_gym.agents.common.trajectory_buffer import Trajectory, TrajectoryBatch, TrajectoryBuffer
+from gfn_gym.agents.replay.trajectory_buffer import Trajectory, TrajectoryBatch, TrajectoryBuffer
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.mdp import sample_actions
 

@@ -17,8 +17,8 @@ from stable_baselines3.common.utils import LinearSchedule
 from dags import Words
 from gfn_gym import GFNEnv
 from gfn_gym.agents import MunchausenDQN, SoftDQN, as_policy
-from gfn_gym.agents.common import targets
-from gfn_gym.agents.common.transformer import EncoderLayer, TransformerQNetwork, dropout
+from gfn_gym.agents import targets
+from gfn_gym.agents.architectures.transformer import EncoderLayer, TransformerQNetwork, dropout
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.evaluation import evaluate_exact, log_likelihood

@@ -23,7 +23,7 @@ from stable_baselines3.common.vec_env import (
 from dags import DAGS, Piles
 from gfn_gym import DAG, MDP, GFNEnv, check_dag
 from gfn_gym.agents import GFNVecEnv, SoftDQN
-from gfn_gym.agents.common.vec_env import as_vec_env, check_same_structure
+from gfn_gym.agents.vec_env import as_vec_env, check_same_structure
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.mdp import sample_actions
 

@@ -11,8 +11,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from gfn_gym.arguments import is_finite, number, whole
 from gfn_gym.dag import DAG, Actions, Floats, Mask, States, check_log_reward
-from gfn_gym.envs.arguments import integer, is_finite, positive
 from gfn_gym.envs.hypergrid_render import render_ansi, render_rgb
 
 
@@ -100,9 +100,9 @@ class Hypergrid(DAG):
         reward_exponent: float = 1.0,
         render_axes: tuple[int, int] = (0, 1),
     ):
-        self.ndim = integer("ndim", ndim, least=1)
-        self.height = integer("height", height, least=2)
-        self.reward_exponent = positive("reward_exponent", reward_exponent)
+        self.ndim = whole("ndim", ndim, least=1)
+        self.height = whole("height", height, least=2)
+        self.reward_exponent = number("reward_exponent", reward_exponent, above=0)
         self.reward = reward
         self.render_axes = _axes(render_axes, self.ndim)
 

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium import spaces
 
+from gfn_gym.arguments import whole
 from gfn_gym.dag import DAG, Actions, Floats, Mask, Observation, States
-from gfn_gym.envs.arguments import integer
 from gfn_gym.envs.molecule.blocks import BLOCKS
 from gfn_gym.envs.molecule.canonical import LARGEST_TREE, Canonical, Canonicaliser
 from gfn_gym.envs.molecule.entries import EntryClasses
@@ -96,10 +96,10 @@ class Molecule(DAG):
         max_blocks: int = 8,
     ):
         self.vocabulary = Vocabulary(_pairs(blocks))
-        self.max_blocks = integer("max_blocks", max_blocks, least=1)
+        self.max_blocks = whole("max_blocks", max_blocks, least=1)
         if self.max_blocks > LARGEST_TREE:
             raise ValueError(f"max_blocks={max_blocks!r} must be at most {LARGEST_TREE}")
-        self.min_blocks = integer("min_blocks", min_blocks, least=1)
+        self.min_blocks = whole("min_blocks", min_blocks, least=1)
         if self.min_blocks > self.max_blocks:
             raise ValueError(f"min_blocks={min_blocks!r} exceeds max_blocks={max_blocks!r}")
         self.reward = make_reward(reward, self.vocabulary, self.max_blocks, reward_exponent)

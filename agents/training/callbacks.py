@@ -17,8 +17,8 @@ from gfn_gym.dag import DAG
 from gfn_gym.evaluation import Policy, elbo, evaluate_exact, initial_log_flow, sample
 from gfn_gym.graph import enumerate_graph
 
-from .adapters import as_policy, backward_policy_of, dag_of
-from .files import replaced, require_writable
+from ..evaluation import as_policy, backward_policy_of, dag_of
+from .atomic_files import replaced, require_writable
 from .frequency import Frequency
 
 Metrics = Callable[[Policy], dict[str, float]]

@@ -181,7 +181,7 @@ def as_vec_env(env: Any, n_envs: int) -> GFNVecEnv:
     if isinstance(env, VecEnv):
         first, *others = _members(env)
         for other in others:
-            if not alike(other.mdp, first.mdp):
+            if not made_alike(other.mdp, first.mdp):
                 raise ValueError(
                     f"the VecEnv mixes {first.dag!r} and {other.dag!r}, or their backward policies "
                     "or reward functions differ: make it of one"
@@ -260,7 +260,7 @@ def _unwrap(env: gymnasium.Env[Any, Any]) -> GFNEnv:
     return env
 
 
-def alike(a: Any, b: Any) -> bool:
+def made_alike(a: Any, b: Any) -> bool:
     """Whether two objects were made alike: the same types and values all the way down."""
     if a is b:
         return True
@@ -269,16 +269,16 @@ def alike(a: Any, b: Any) -> bool:
     if isinstance(a, np.ndarray):
         return np.array_equal(a, b)
     if isinstance(a, (list, tuple)):
-        return len(a) == len(b) and all(map(alike, a, b))
+        return len(a) == len(b) and all(map(made_alike, a, b))
     if isinstance(a, dict):
-        return a.keys() == b.keys() and all(alike(a[key], b[key]) for key in a)
+        return a.keys() == b.keys() and all(made_alike(a[key], b[key]) for key in a)
     if isinstance(a, FunctionType):  # two lambdas of one line, with what they enclose
         inside = [[cell.cell_contents for cell in f.__closure__ or ()] for f in (a, b)]
         same_code = a.__code__ is b.__code__
-        return same_code and alike(*inside) and alike(a.__defaults__, b.__defaults__)
+        return same_code and made_alike(*inside) and made_alike(a.__defaults__, b.__defaults__)
     ours = isinstance(a, (DAG, MDP)) or type(a).__module__.startswith("gfn_gym.")
     if ours and type(a).__eq__ is object.__eq__:  # type: ignore[comparison-overlap]
-        return alike(vars(a), vars(b))
+        return made_alike(vars(a), vars(b))
     return bool(a == b)
 
 

@@ -11,7 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from gfn_gym.dag import DAG, States
 from gfn_gym.evaluation.modes import HasModes, ModeTracker, Tracker
 
-from .adapters import observer_of
+from ..evaluation import observer_of
 
 
 class ModesCallback(BaseCallback):

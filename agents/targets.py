@@ -11,6 +11,8 @@ import math
 import torch as th
 from torch.nn import functional as F
 
+from .ragged import ragged_ranges
+
 
 def soft_value(q: th.Tensor, temperature: float = 1.0) -> th.Tensor:
     """V(s) = λ·logsumexp(Q(s,·)/λ), (n,). −inf where no action is legal."""
@@ -209,12 +211,10 @@ def log_sum_by_row(values: th.Tensor, rows: th.Tensor, n: int) -> th.Tensor:
 
     ``rows`` int64 (E,) says which; each row must have a value.
     """
-    order = th.argsort(rows, stable=True)
-    values, rows = values[order], rows[order]
+    by_row = values[th.argsort(rows, stable=True)]
     counts = th.bincount(rows, minlength=n)
-    place = th.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
-    table = values.new_full((n, int(counts.max())), -th.inf)
-    return table.index_put((rows, place), values).logsumexp(dim=1)
+    padded = values.new_full((n, int(counts.max())), -th.inf)  # [n, most values of a row]
+    return padded.index_put(ragged_ranges(counts), by_row).logsumexp(dim=1)
 
 
 def flow_matching_error(log_in: th.Tensor, log_out: th.Tensor, epsilon: float = 0.0) -> th.Tensor:

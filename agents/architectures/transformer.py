@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch as th
@@ -11,12 +11,10 @@ from gymnasium import spaces
 from torch import nn
 from torch.nn import functional as F
 
+from gfn_gym.arguments import number, whole
 from gfn_gym.dag import DAG
-from gfn_gym.envs.arguments import integer, is_finite
 
-from . import targets
-from .networks import QNetwork
-from .policies import SoftQPolicy
+from .base import Architecture, DenseValues
 
 
 def dropout(x: th.Tensor, p: float) -> th.Tensor:
@@ -88,11 +86,13 @@ def _at(tokens: th.Tensor, places: th.Tensor | None) -> th.Tensor:
     return tokens.gather(1, places[:, :, None].expand(-1, -1, tokens.shape[2]))
 
 
-class PositionEncoder(QNetwork):
-    """A transformer over the positions; a subclass adds the heads that read its tokens.
+class Transformer(Architecture):
+    """ "TransformerPolicy": a transformer over positions that are filled with words.
 
     The tokens are the positions, each with its word or the sign for empty, and one before them
-    that stands for the whole. As in arXiv:2310.12934.
+    that stands for the whole. A forward action (position, word) has a logit of the position, read
+    from the whole, plus one of the word, read from the position's own token; a backward action
+    has one from its position's token; a value is read from the whole. As in arXiv:2310.12934.
 
     Args:
         dag: its states are d positions with W words or empty, a MultiDiscrete([W + 1] * d); its
@@ -100,7 +100,7 @@ class PositionEncoder(QNetwork):
         layers, heads, width, feed_forward: of the encoder; the paper's by default.
         dropout: the chance while training.
         learnt_positions: learn the encoding of positions, instead of the paper's sinusoids, which
-            are much alike at neighbouring positions.
+            are much alike at neighboring positions.
         norm_first: layer norm before attention and feed-forward, not after as in the paper.
 
     Raises:
@@ -122,16 +122,14 @@ class PositionEncoder(QNetwork):
         learnt_positions: bool = False,
         norm_first: bool = False,
     ):
-        super().__init__()
+        super().__init__(dag)
         self.n_positions, self.n_words = _positions_and_words(dag)
         sizes = {"layers": layers, "heads": heads, "width": width, "feed_forward": feed_forward}
         for name, size in sizes.items():
-            integer(name, size, least=1)
+            whole(name, size, least=1)
         if width % heads or width % 2:
             raise ValueError(f"width={width!r} must be even and a multiple of heads={heads!r}")
-        if not (is_finite(dropout) and 0 <= dropout < 1):
-            raise ValueError(f"dropout={dropout!r} must lie in [0, 1)")
-        self.dropout = dropout
+        self.width, self.dropout = width, number("dropout", dropout, least=0, below=1)
         self.embedding = nn.Embedding(self.n_words + 1, width)
         self.summary = nn.Parameter(th.randn(width))
         if learnt_positions:
@@ -144,10 +142,10 @@ class PositionEncoder(QNetwork):
         )
         self.norm = nn.LayerNorm(width) if norm_first else nn.Identity()
 
-    def _encode(self, states: th.Tensor, wanted: th.Tensor | None = None) -> th.Tensor:
+    def encode(self, states: th.Tensor, wanted: th.Tensor | None = None) -> th.Tensor:
         """States int64 (n, d) → tokens (n, 1 + d, width), the summary first.
 
-        Or of these only the ones at the places wanted, int64 (n, m): (n, m, width).
+        Or only the tokens at the places ``wanted``, int64 (n, m): (n, m, width).
         """
         summary = self.summary.expand(len(states), 1, -1)
         tokens = th.cat([summary, self.embedding(states)], dim=1) + self.encoding
@@ -156,92 +154,79 @@ class PositionEncoder(QNetwork):
             tokens = layer(tokens)
         return cast(th.Tensor, self.norm(self.encoder[-1](tokens, wanted)))
 
+    def make_forward_head(self) -> PositionAndWord:
+        return PositionAndWord(self.width, self.n_positions, self.n_words)
 
-class TransformerQNetwork(PositionEncoder):
-    """Q of (position, word) as position logit + word logit, by a transformer over the positions.
+    def make_backward_head(self) -> nn.Module:
+        if self.n_backward_actions != self.n_positions:
+            raise TypeError(
+                "TransformerPolicy's backward policy needs one backward action per position; the "
+                f"DAG has {self.n_backward_actions} for {self.n_positions} positions"
+            )
+        return OfPositions(self.width)
 
-    The logits of the positions, and the value where dueling, come from the token that stands for
-    the whole; words' logits from their position's own token. As in arXiv:2310.12934.
+    def make_value_head(self) -> nn.Module:
+        return OfWhole(self.width)
 
-    Args:
-        dag: see :class:`PositionEncoder`.
-        dueling, temperature: as in :class:`MlpQNetwork`.
-        width, encoder_kwargs: see :class:`PositionEncoder`.
-    """
-
-    def __init__(
-        self,
-        dag: DAG,
-        *,
-        width: int = 64,
-        dueling: bool = False,
-        temperature: float = 1.0,
-        **encoder_kwargs: Any,
-    ):
-        super().__init__(dag, width=width, **encoder_kwargs)
-        self.dueling, self.temperature = dueling, temperature
-        self.position_head = nn.Linear(width, self.n_positions + dueling)
-        self.word_head = nn.Linear(width, self.n_words)
-
-    def forward(self, states: th.Tensor, mask: th.Tensor) -> th.Tensor:
-        """Q(s,·), float32 (n, n_actions): states int64 (n, d), mask bool (n, n_actions)."""
-        tokens = self._encode(states)
-        whole = self.position_head(tokens[:, 0])  # [n, d], or [n, 1 + d] with the value first
-        positions = whole[:, self.dueling :, None]
-        words = self.word_head(tokens[:, 1:])  # [n, d, W]
+    def action_values(self, head: nn.Module, encoding: th.Tensor, mask: th.Tensor) -> DenseValues:
         # In place, since these are by far the largest arrays.
-        q = words.add_(positions).flatten(1).masked_fill_(~mask, -th.inf)
-        return targets.dueling(whole[:, 0], q, self.temperature) if self.dueling else q
+        return DenseValues(cast(th.Tensor, head(encoding)).masked_fill_(~mask, -th.inf))
 
-    def of_actions(self, states: th.Tensor, mask: th.Tensor, actions: th.Tensor) -> th.Tensor:
-        """Q(s, a) of legal actions (n,), computing no other where that is possible."""
-        if self.dueling:
-            return super().of_actions(states, mask, actions)
+    def values_of_actions(
+        self, head: nn.Module, states: th.Tensor, mask: th.Tensor, actions: th.Tensor
+    ) -> th.Tensor:
+        """The last layer gives only the tokens that are read: the whole and one position."""
         position, word = actions // self.n_words, actions % self.n_words
         wanted = th.stack([th.zeros_like(position), 1 + position], dim=1)
-        whole, own = self._encode(states, wanted).unbind(1)  # each [n, width]
-        position_logit = self.position_head(whole).gather(1, position[:, None]).squeeze(1)
-        word_logit = (own * self.word_head.weight[word]).sum(dim=1) + self.word_head.bias[word]
-        return cast(th.Tensor, position_logit + word_logit)
+        summary, own = self.encode(states, wanted).unbind(1)  # each [n, width]
+        return cast(PositionAndWord, head).of_actions(summary, own, position, word)
 
 
-class TransformerBackwardNetwork(PositionEncoder):
-    """Logits of emptying each position, each from its own token.
+class PositionAndWord(nn.Module):
+    """The forward head: the logit of (position, word) is the position's plus the word's."""
 
-    Args:
-        dag: see :class:`PositionEncoder`; its backward action p empties position p.
-        width, encoder_kwargs: see :class:`PositionEncoder`.
-    """
+    def __init__(self, width: int, n_positions: int, n_words: int):
+        super().__init__()
+        self.position, self.word = nn.Linear(width, n_positions), nn.Linear(width, n_words)
 
-    def __init__(self, dag: DAG, *, width: int = 64, **encoder_kwargs: Any):
-        super().__init__(dag, width=width, **encoder_kwargs)
-        if dag.n_backward_actions != self.n_positions:
-            raise TypeError(
-                f"TransformerPolicy's backward policy needs one backward action a position; {dag!r}"
-                f" has {dag.n_backward_actions} for {self.n_positions} positions"
-            )
-        self.head = nn.Linear(width, 1)
+    def forward(self, tokens: th.Tensor) -> th.Tensor:
+        """Tokens (n, 1 + d, width) → (n, d·W)."""
+        positions = self.position(tokens[:, 0])[:, :, None]  # [n, d, 1]
+        words = self.word(tokens[:, 1:])  # [n, d, W]
+        return cast(th.Tensor, words.add_(positions).flatten(1))
 
-    def forward(self, states: th.Tensor, mask: th.Tensor) -> th.Tensor:
-        """Logits, float32 (n, d), −inf where illegal: states int64 (n, d), mask bool (n, d)."""
-        logits = cast(th.Tensor, self.head(self._encode(states)[:, 1:])).squeeze(2)
-        return logits.masked_fill(~mask, -th.inf)
+    def of_actions(
+        self, summary: th.Tensor, own: th.Tensor, position: th.Tensor, word: th.Tensor
+    ) -> th.Tensor:
+        """One (position, word) of each row, int64 (n,) each → (n,).
+
+        ``summary`` and ``own`` (n, width) are the tokens of the whole and of the position.
+        """
+        of_position = self.position(summary).gather(1, position[:, None]).squeeze(1)
+        of_word = (own * self.word.weight[word]).sum(dim=1) + self.word.bias[word]
+        return cast(th.Tensor, of_position + of_word)
 
 
-class TransformerPolicy(SoftQPolicy):
-    """A transformer for DAGs whose states are positions that are filled with words.
+class OfPositions(nn.Linear):
+    """The backward head: one number from each position's token, (n, d)."""
 
-    ``policy_kwargs`` takes ``layers``, ``heads``, ``width``, ``feed_forward``, ``dropout``,
-    ``learnt_positions`` and ``norm_first``, see :class:`PositionEncoder`.
-    """
+    def __init__(self, width: int):
+        super().__init__(width, 1)
 
-    def make_q_net(self, **network_kwargs: Any) -> QNetwork:
-        return TransformerQNetwork(
-            self.dag, **network_kwargs, dueling=self.dueling, temperature=self.temperature
-        )
+    def forward(self, tokens: th.Tensor) -> th.Tensor:
+        """Tokens (n, 1 + d, width) → (n, d)."""
+        return super().forward(tokens[:, 1:]).squeeze(2)
 
-    def make_backward_net(self, **network_kwargs: Any) -> QNetwork:
-        return TransformerBackwardNetwork(self.dag, **network_kwargs)
+
+class OfWhole(nn.Linear):
+    """The value head: one number from the token that stands for the whole, (n, 1)."""
+
+    def __init__(self, width: int):
+        super().__init__(width, 1)
+
+    def forward(self, tokens: th.Tensor) -> th.Tensor:
+        """Tokens (n, 1 + d, width) → (n, 1)."""
+        return super().forward(tokens[:, 0])
 
 
 def _positions_and_words(dag: DAG) -> tuple[int, int]:

@@ -14,15 +14,15 @@ from gfn_gym.evaluation import Policy
 from gfn_gym.mdp import BackwardPolicy
 from gfn_gym.observation import NAMES, Observer
 
-from .policies import SoftQPolicy
+from .policy import GFNPolicy
 from .vec_env import as_vec_env, check_same_structure
 
 
 @dataclass(frozen=True)
-class SoftQEvaluation:
+class GFNPolicyEvaluation:
     """One of our policies: log-probabilities, and V as the log-flow."""
 
-    policy: SoftQPolicy
+    policy: GFNPolicy
 
     def __call__(self, states: States) -> Floats:
         return self.policy.log_probs(states)
@@ -69,10 +69,10 @@ def as_policy(model: BaseAlgorithm, dag: DAG | None = None) -> Policy:
     Raises:
         TypeError: the model's policy is of a kind that has no action probabilities.
     """
-    if isinstance(model.policy, SoftQPolicy):
+    if isinstance(model.policy, GFNPolicy):
         if dag is not None:
             check_same_structure(model.policy.dag, dag)
-        return SoftQEvaluation(model.policy)
+        return GFNPolicyEvaluation(model.policy)
     if model.get_vec_normalize_env() is not None:
         raise TypeError(
             "the model was trained on observations that VecNormalize changed, which evaluation "

@@ -14,8 +14,8 @@ from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
 from gfn_gym.dag import DAG, Actions, Floats, States
 from gfn_gym.mdp import Transition
 
-from .backward import BackwardEdges, backward_edges, log_backward
-from .networks import QNetwork
+from ..backward import BackwardEdges, backward_edges, log_backward
+from ..networks import BackwardNetwork
 from .sum_tree import SumTree
 
 
@@ -74,7 +74,7 @@ class TransitionBuffer(ReplayBuffer):
             are made; None: P_B is the environment's, and log P_B is as it was stored.
     """
 
-    backward_net: QNetwork | None = None
+    backward_net: BackwardNetwork | None = None
     identity = ("observation_space", "action_space", "n_envs", "alpha")
 
     def __init__(
@@ -174,7 +174,7 @@ class TransitionBuffer(ReplayBuffer):
         """Set the priorities (k,) of stored transitions (k,); no effect on uniform replay."""
         if self.tree is not None:
             self.max_priority = max(self.max_priority, float(priorities.max()))
-            # Never 0, so that nothing is forgotten for ever.
+            # Never 0, so that every transition can be drawn again.
             self.tree.set(indices, (priorities + 1e-6) ** self.alpha)
 
     def sample(self, batch_size: int, env: Any = None, beta: float = 0.0) -> TransitionBatch:  # type: ignore[override]
@@ -243,6 +243,11 @@ class TransitionBuffer(ReplayBuffer):
         # The DAG may hold a user's lambda; the model saves both, and gives them back to the buffer.
         left = ("dag", "backward_net")
         return {name: value for name, value in vars(self).items() if name not in left}
+
+    def attach(self, other: TransitionBuffer) -> None:
+        """Take from another buffer what is not saved: its DAG, its device, its network of P_B."""
+        self.dag, self.device = other.dag, other.device
+        self.backward_net = other.backward_net
 
     # ---- checkpoints --------------------------------------------------------------------------
 

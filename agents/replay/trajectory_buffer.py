@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from gfn_gym.dag import DAG, Actions, States
 from gfn_gym.mdp import Transition
 
-from .backward import BackwardEdges, backward_edges
-from .buffers import compact_dtype
+from ..backward import BackwardEdges, backward_edges
+from .transition_buffer import compact_dtype
 
 
 class Trajectory(NamedTuple):
-    """A walk of T edges from s0 to an object, or its first T while it is under way.
+    """T edges from s0 to an object, or the first T while it is under way.
 
     Attributes:
         states: (T, d), compact, what each edge leaves.
@@ -68,7 +68,7 @@ class TrajectoryBatch:
         return self.log_backward + self.log_reward
 
     def padded(self, values: th.Tensor) -> th.Tensor:
-        """Values of the edges (n,) trajectory by trajectory, (m, T), 0 behind their ends."""
+        """Values of the edges (n,) trajectory by trajectory, (m, T), 0 after their ends."""
         place = th.arange(int(self.lengths.max()), device=values.device)
         real = place < self.lengths[:, None]
         return values.new_zeros(real.shape).masked_scatter(real, values)
@@ -115,7 +115,7 @@ class TrajectoryBuffer:
         self._start = self.dag.initial_states(self.n_envs)
         self._reached = self._start.copy()  # what the next transitions leave
         d = self._start.shape[1]
-        self._lengths = np.zeros(self.n_envs, dtype=np.int64)  # of the walks under way
+        self._lengths = np.zeros(self.n_envs, dtype=np.int64)  # of the trajectories under way
         self._states = np.zeros((self.n_envs, 16, d), compact_dtype(self.state_space))
         self._actions = np.zeros((self.n_envs, 16), np.int32)
         self._log_backward = np.zeros((self.n_envs, 16), np.float32)
@@ -125,8 +125,8 @@ class TrajectoryBuffer:
     def add(self, states: States, actions: Actions, transition: Transition) -> None:
         """Store one transition of each environment.
 
-        A walk that another one follows without its end, since its environment was reset from
-        outside, is dropped; one of which the beginning was not seen is left out to its end.
+        A trajectory that another one follows before its end, since its environment was reset from
+        outside, is dropped; one whose beginning was not seen is left out to its end.
 
         Args:
             states: (n_envs, d).
@@ -147,12 +147,12 @@ class TrajectoryBuffer:
         self._lengths += whole
         for row in np.flatnonzero(done & whole).tolist():
             final = transition.next_states[row].astype(self._states.dtype)
-            trajectory = self._walk(row, float(transition.log_reward[row]), final)
+            trajectory = self._trajectory(row, float(transition.log_reward[row]), final)
             self.new.append(trajectory)
             self.kept.append(trajectory)
             self._lengths[row] = 0
 
-    def _walk(self, row: int, log_reward: float, final: NDArray[Any]) -> Trajectory:
+    def _trajectory(self, row: int, log_reward: float, final: NDArray[Any]) -> Trajectory:
         steps = slice(self._lengths[row])
         return Trajectory(
             self._states[row, steps].copy(),
@@ -163,7 +163,7 @@ class TrajectoryBuffer:
         )
 
     def _grow(self) -> None:
-        """Make room for walks twice as long."""
+        """Make room for trajectories twice as long."""
         for name in ("_states", "_actions", "_log_backward"):
             array = getattr(self, name)
             setattr(self, name, np.concatenate([array, np.zeros_like(array)], axis=1))
@@ -224,13 +224,17 @@ class TrajectoryBuffer:
         # The DAG may hold a user's lambda; the model saves it, and gives it back to the buffer.
         return {name: value for name, value in vars(self).items() if name != "dag"}
 
+    def attach(self, other: TrajectoryBuffer) -> None:
+        """Take from another buffer what is not saved: its DAG and its device."""
+        self.dag, self.device = other.dag, other.device
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint holds: finished trajectories, and those under way."""
         nothing = np.zeros(0, dtype=self._states.dtype)
         return {
             "new": list(self.new),
             "kept": list(self.kept),
-            "under way": [self._walk(row, 0.0, nothing) for row in range(self.n_envs)],
+            "under way": [self._trajectory(row, 0.0, nothing) for row in range(self.n_envs)],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -238,15 +242,15 @@ class TrajectoryBuffer:
         self.reset()
         self.new.extend(state["new"])
         self.kept.extend(state["kept"])
-        walks = state["under way"]
-        while self._states.shape[1] < max(len(walk.actions) for walk in walks):
+        under_way = state["under way"]
+        while self._states.shape[1] < max(len(part.actions) for part in under_way):
             self._grow()
-        for row, walk in enumerate(walks):
-            steps = slice(len(walk.actions))
-            self._states[row, steps] = walk.states
-            self._actions[row, steps] = walk.actions
-            self._log_backward[row, steps] = walk.log_backward
-            self._lengths[row] = len(walk.actions)
-            if len(walk.actions):
-                last = walk.states[-1:].astype(self._reached.dtype), walk.actions[-1:]
+        for row, part in enumerate(under_way):
+            steps = slice(len(part.actions))
+            self._states[row, steps] = part.states
+            self._actions[row, steps] = part.actions
+            self._log_backward[row, steps] = part.log_backward
+            self._lengths[row] = len(part.actions)
+            if len(part.actions):
+                last = part.states[-1:].astype(self._reached.dtype), part.actions[-1:]
                 self._reached[row] = self.dag.step(*last)[0][0]
