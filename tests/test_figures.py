@@ -22,6 +22,7 @@ pytest.importorskip("tyro")
 PAPER = Path(__file__).resolve().parents[1] / "benchmarks" / "paper"
 sys.path.append(str(PAPER))
 
+import gymnasium  # noqa: E402
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
@@ -33,7 +34,7 @@ from drawing import draw, draw_panel, reached  # noqa: E402
 from experiment import Experiment, Panel, Run  # noqa: E402
 from gfn_gym import GFNEnv, agents  # noqa: E402
 from gfn_gym.agents import ModesCallback, SoftDQN, as_policy  # noqa: E402
-from gfn_gym.agents.presets import PRESETS  # noqa: E402
+from gfn_gym.agents.presets import preset_values  # noqa: E402
 from gfn_gym.envs.bit_sequence import BitSequence  # noqa: E402
 from measures import TEST_STEP, bits, exact  # noqa: E402
 from scheduler import train  # noqa: E402
@@ -207,8 +208,11 @@ def test_figure_over_a_parameter_has_last_values(tmp_path: Path) -> None:
 def test_every_algorithm_has_the_settings_that_its_runs_name(figure: str) -> None:
     module = importlib.import_module(figure)
     for run in (*module.EXPERIMENT.runs, *getattr(module, "SMALL", ())):
-        settings = PRESETS[run.env.split("GFN")[0]][run.preset]
-        assert any(cls.__name__ in settings for cls in getattr(agents, run.agent).__mro__), run
+        without_downloads = {} if run.env == "MoleculeGFN-v0" else run.env_kwargs
+        env = gymnasium.make(f"gfn_gym:{run.env}", **without_downloads)
+        assert isinstance(env.unwrapped, GFNEnv)
+        algorithm = getattr(agents, run.agent)
+        assert "n_envs" in preset_values(algorithm, env.unwrapped.dag, run.preset), run
 
 
 def test_bits_are_measured_on_strings_with_every_number_of_flips() -> None:
