@@ -92,6 +92,12 @@ def td_loss(td_error: th.Tensor, huber: bool = True) -> th.Tensor:
 # stopping and completing need not be told apart.
 
 
+def flow_and_forward(q: th.Tensor, actions: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    """log F(s) and log P_F(a|s) of the edges, each (n,), where Q is their sum."""
+    log_flow = soft_value(q)
+    return log_flow, q.gather(1, actions[:, None]).squeeze(1) - log_flow
+
+
 def trajectory_balance(
     log_z: th.Tensor, log_forward: th.Tensor, rewards: th.Tensor, trajectories: th.Tensor
 ) -> th.Tensor:

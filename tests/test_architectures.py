@@ -11,10 +11,10 @@ import gymnasium
 import numpy as np
 import pytest
 import torch as th
-from block_sets import BLOCK_SETS, tilted
 from own_architecture import AttentionOverCoordinates
 from torch import nn
 
+from block_sets import BLOCK_SETS, tilted
 from gfn_gym import GFNEnv, agents
 from gfn_gym.agents import GFNAlgorithm, SoftDQN, as_policy
 from gfn_gym.agents.architectures import ARCHITECTURES, MLP
@@ -152,14 +152,16 @@ def test_auto_is_the_policy_that_the_preset_names():
     assert type(model.policy.online.architecture) is ARCHITECTURES["BlockTreePolicy"]
 
 
-class OwnLoss(agents.trajectories.BalanceAlgorithm):
+class OwnLoss(agents.trajectories.TrajectoryAlgorithm):
     """A new loss as CONTRIBUTING has it: only what is its own."""
 
     def _roles(self):
         return agents.policy.Roles(dueling=True)
 
     def _loss(self, batch):
-        log_flow, log_forward = self._flow_and_forward(batch)
+        log_flow, log_forward = agents.targets.flow_and_forward(
+            self.policy.online.logits(batch.states, batch.masks), batch.actions
+        )
         return (log_flow + log_forward).square().mean()
 
 
