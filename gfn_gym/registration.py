@@ -36,17 +36,3 @@ def register(id: str, dag: str | type[DAG], **kwargs: Any) -> None:
             vector_entry_point="gfn_gym.vector_env:make_vector_env",
             kwargs={"dag": dag, **kwargs, **extra},
         )
-
-
-# ---- TEMPORARY STUB ----
-class _D:
-    def __init__(self, policy, module): self.policy, self.module = policy, module
-    def policy_for(self, dag): return self.policy
-    def presets_for(self, dag):
-        import importlib
-        return importlib.import_module(self.module).PRESETS
-_M={"Hypergrid":_D("MlpPolicy","gfn_gym.agents.presets.hypergrid"),"BitSequence":_D("TransformerPolicy","gfn_gym.agents.presets.bit_sequence"),"Molecule":_D("SmallBlockTreePolicy","gfn_gym.agents.presets.molecule")}
-def domain_of(dag):
-    for c in type(dag).__mro__:
-        if c.__name__ in _M: return _M[c.__name__]
-    return None
