@@ -13,6 +13,7 @@ import torch as th
 from dags import DAGS, Piles, Words
 from gfn_gym import DAG, MDP, GFNEnv
 from gfn_gym.agents import targets
+from gfn_gym.agents.architectures.transformer import TransformerBackwardNetwork, TransformerPolicy
 from gfn_gym.agents.backward import (
     BackwardEdges,
     NetworkBackwardPolicy,
@@ -20,8 +21,7 @@ from gfn_gym.agents.backward import (
     log_backward,
 )
 from gfn_gym.agents.networks import MlpQNetwork, QNetwork
-from gfn_gym.agents.policy import MlpPolicy, GFNPolicy
-from gfn_gym.agents.architectures.transformer import TransformerBackwardNetwork, TransformerPolicy
+from gfn_gym.agents.policy import GFNPolicy, MlpPolicy
 from gfn_gym.dag import Actions, Floats, States
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid

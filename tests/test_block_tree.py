@@ -22,9 +22,13 @@ from gfn_gym.agents import (
     SubTrajectoryBalance,
     TrajectoryBalance,
     as_policy,
+    targets,
 )
-from gfn_gym.agents import targets
-from gfn_gym.agents.architectures.block_tree import BlockTreeBackwardNetwork, BlockTreeQNetwork, pack
+from gfn_gym.agents.architectures.block_tree import (
+    BlockTreeBackwardNetwork,
+    BlockTreeQNetwork,
+    pack,
+)
 from gfn_gym.dag import States
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.envs.molecule.dag import Molecule

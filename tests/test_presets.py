@@ -13,13 +13,13 @@ from block_sets import BLOCK_SETS, tilted
 from dags import Words
 from gfn_gym import GFNEnv
 from gfn_gym.agents import FlowMatching, MunchausenDQN, SoftActorCritic, SoftDQN
-from gfn_gym.agents.transitions import TransitionAlgorithm
 from gfn_gym.agents.presets import (
     PAPER_BIT_SEQUENCE,
     PAPER_HYPERGRID,
     PAPER_MOLECULE,
     PRESETS,
 )
+from gfn_gym.agents.transitions import TransitionAlgorithm
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.envs.molecule.dag import Molecule

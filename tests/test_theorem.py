@@ -19,9 +19,9 @@ from block_sets import BLOCK_SETS
 from block_sets import tilted as tilted_molecules
 from dags import DAGS, Piles
 from gfn_gym import DAG, MDP, GFNEnv
-from gfn_gym.agents.backward import NetworkBackwardPolicy
-from gfn_gym.agents.policy import MlpPolicy, GFNPolicy
 from gfn_gym.agents.architectures.transformer import TransformerPolicy
+from gfn_gym.agents.backward import NetworkBackwardPolicy
+from gfn_gym.agents.policy import GFNPolicy, MlpPolicy
 from gfn_gym.envs.molecule.dag import Molecule
 from gfn_gym.graph import enumerate_graph
 from gfn_gym.mdp import BackwardPolicy
