@@ -287,7 +287,8 @@ def test_agents_of_every_kind_learn_small_molecules(algorithm: Any, tmp_path: Pa
         policy_kwargs={"width": 16, "steps": 2},
     )  # fmt: skip
     before = evaluate_exact(dag, as_policy(model))["total_variation"]
-    model.learn(total_trajectories=1_200)
+    # SoftActorCritic has had 59 updates after 1,200: too few, whatever the seed.
+    model.learn(total_trajectories=2_400 if algorithm is SoftActorCritic else 1_200)
     after = evaluate_exact(dag, as_policy(model))["total_variation"]
     assert after < 0.06 < before
     model.save(tmp_path / "model.zip")
