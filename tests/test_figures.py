@@ -33,7 +33,7 @@ from drawing import draw, draw_panel, reached  # noqa: E402
 from experiment import Experiment, Panel, Run  # noqa: E402
 from gfn_gym import GFNEnv, agents  # noqa: E402
 from gfn_gym.agents import SoftDQN, as_policy  # noqa: E402
-from gfn_gym.agents.presets import PRESETS  # noqa: E402
+from gfn_gym.agents.presets import bit_sequence, hypergrid, molecule  # noqa: E402
 from gfn_gym.envs.bit_sequence import BitSequence  # noqa: E402
 from measures import TEST_STEP, bits, exact  # noqa: E402
 from scheduler import train  # noqa: E402
@@ -46,6 +46,11 @@ SOFT = Run(
     env_kwargs={"ndim": 2, "height": 5},
     kwargs={"learning_starts": (32, "episode"), "policy_kwargs": {"net_arch": [16]}},
 )
+PRESETS = {
+    "Hypergrid": hypergrid.PRESETS,
+    "BitSequence": bit_sequence.PRESETS,
+    "Molecule": molecule.PRESETS,
+}
 ABSENT = replace(SOFT, name="absent", label="absent", agent="NoSuchAgent")
 
 
