@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfn_gym.dag import Actions, Floats, Mask, States
-from gfn_gym.graph import Indices, batches
+from gfn_gym.graph import batches
+from gfn_gym.ragged import Indices
 from gfn_gym.mdp import MDP, sample_actions, sample_from
 
 EdgeLogFlow = Callable[[States, Mask], NDArray[Any]]

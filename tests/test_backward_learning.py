@@ -21,9 +21,7 @@ from gfn_gym.agents import (
     as_policy,
     sampled_metrics,
 )
-from gfn_gym.agents import transitions
-from gfn_gym.agents.backward import BackwardLearner, backward_edges
-from gfn_gym.agents.backward import BACKWARD_LEARNING_RATE
+from gfn_gym.agents.backward import BACKWARD_LEARNING_RATE, BackwardLearner, backward_edges
 from gfn_gym.agents.networks import MlpQNetwork
 from gfn_gym.agents.presets import FAST_HYPERGRID
 from gfn_gym.dag import Floats, States

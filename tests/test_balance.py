@@ -28,8 +28,8 @@ from gfn_gym.agents import (
     as_policy,
     sampled_metrics,
 )
-from gfn_gym.agents.trajectories import TrajectoryAlgorithm
 from gfn_gym.agents.presets import PRESETS
+from gfn_gym.agents.trajectories import TrajectoryAlgorithm
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.envs.molecule.dag import Molecule

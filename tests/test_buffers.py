@@ -11,8 +11,8 @@ import pytest
 from dags import Words
 from gfn_gym import DAG, MDP, GFNEnv
 from gfn_gym.agents import SoftDQN
-from gfn_gym.agents.replay.transition_buffer import TransitionBuffer
 from gfn_gym.agents.replay.sum_tree import SumTree
+from gfn_gym.agents.replay.transition_buffer import TransitionBuffer
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.mdp import Transition, sample_actions
 

@@ -19,8 +19,7 @@ from batches import trajectories_of
 from block_sets import BLOCK_SETS, tilted
 from dags import Piles, Words
 from gfn_gym import DAG, MDP, GFNEnv
-from gfn_gym.agents import EntropicPPO, TrainingCheckpoint, as_policy
-from gfn_gym.agents import targets
+from gfn_gym.agents import EntropicPPO, TrainingCheckpoint, as_policy, targets
 from gfn_gym.agents.backward import BackwardLearner
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid

@@ -13,8 +13,7 @@ import torch as th
 from batches import batch_of
 from dags import DAGS, Piles
 from gfn_gym import DAG, GFNEnv
-from gfn_gym.agents import FlowMatching, as_policy
-from gfn_gym.agents import targets
+from gfn_gym.agents import FlowMatching, as_policy, targets
 from gfn_gym.edges import in_edges
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.evaluation import evaluate_exact, solve

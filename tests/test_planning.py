@@ -12,8 +12,15 @@ import torch as th
 from batches import batch_of
 from dags import DAGS, Piles
 from gfn_gym import MDP, GFNEnv
-from gfn_gym.agents import MENTS, FlowMatching, MunchausenDQN, SoftActorCritic, SoftDQN, as_policy
-from gfn_gym.agents import targets
+from gfn_gym.agents import (
+    MENTS,
+    FlowMatching,
+    MunchausenDQN,
+    SoftActorCritic,
+    SoftDQN,
+    as_policy,
+    targets,
+)
 from gfn_gym.agents.tree_search import search
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.evaluation import evaluate_exact, sample, solve

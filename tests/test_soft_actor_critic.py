@@ -13,8 +13,7 @@ from logs import updates
 from batches import batch_of
 from dags import Piles
 from gfn_gym import DAG, GFNEnv
-from gfn_gym.agents import SoftActorCritic, as_policy
-from gfn_gym.agents import targets
+from gfn_gym.agents import SoftActorCritic, as_policy, targets
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.evaluation import evaluate_exact

@@ -11,8 +11,7 @@ import torch as th
 
 from batches import batch_of
 from gfn_gym import DAG, GFNEnv
-from gfn_gym.agents import MunchausenDQN, SoftDQN
-from gfn_gym.agents import targets
+from gfn_gym.agents import MunchausenDQN, SoftDQN, targets
 from gfn_gym.agents.replay.transition_buffer import TransitionBatch
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.evaluation import solve
