@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from gfn_gym.dag import Actions, Floats, Mask, States
 from gfn_gym.graph import batches
-from gfn_gym.ragged import Indices
 from gfn_gym.mdp import MDP, sample_actions, sample_from
+from gfn_gym.ragged import Indices
 
 EdgeLogFlow = Callable[[States, Mask], NDArray[Any]]
 """States (n, d) and their masks → log F of the edges out of them, (n, n_actions), −inf if none."""

@@ -47,11 +47,6 @@ SOFT = Run(
     env_kwargs={"ndim": 2, "height": 5},
     kwargs={"learning_starts": (32, "episode"), "policy_kwargs": {"net_arch": [16]}},
 )
-PRESETS = {
-    "Hypergrid": hypergrid.PRESETS,
-    "BitSequence": bit_sequence.PRESETS,
-    "Molecule": molecule.PRESETS,
-}
 ABSENT = replace(SOFT, name="absent", label="absent", agent="NoSuchAgent")
 
 
