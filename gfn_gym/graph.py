@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from gfn_gym.dag import DAG, Floats, States
 from gfn_gym.edges import Edges
 from gfn_gym.mdp import MDP, BackwardPolicy, log_reward_of
-from gfn_gym.ragged import Indices, ragged_ranges
+from gfn_gym.ragged import Indices as Indices
+from gfn_gym.ragged import ragged_ranges
 
 
 @dataclass(slots=True)
