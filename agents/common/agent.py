@@ -17,7 +17,7 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import LinearSchedule, safe_mean
 
 from gfn_gym.dag import Mask, States
-from gfn_gym.mdp import MDP, BackwardPolicy, sample_actions
+from gfn_gym.mdp import MDP, BackwardPolicy, sample_legal_actions
 from gfn_gym.observation import Observer
 
 from .algorithm import GFNAlgorithm
@@ -210,7 +210,7 @@ class GFNAgent(GFNAlgorithm):
         epsilon = self.exploration_schedule(self._current_progress_remaining)
         if epsilon > 0:
             explore = generator.random(len(actions)) < epsilon
-            actions = np.where(explore, sample_actions(simulator.mask, generator), actions)
+            actions = np.where(explore, sample_legal_actions(simulator.mask, generator), actions)
         return actions, actions
 
     def _acting_logits(self, states: States, mask: Mask) -> NDArray[Any]:
