@@ -208,7 +208,9 @@ class DAG(ABC):
     # ---- drawing ----------------------------------------------------------------------------
 
     def render(self, trajectory: States, mode: str) -> Any:
-        """Draw a walk, states (t, d) from s0 on: a string for "ansi", (h, w, 3) for "rgb_array".
+        """Draw a trajectory, states (t, d) from s0 on.
+
+        For "ansi" that is a string, for "rgb_array" uint8 (h, w, 3).
 
         The default writes the states one below the other; a domain draws something better.
         """

@@ -104,7 +104,7 @@ FILES = {
         before = evaluate_exact(model.dag, as_policy(model))["total_variation"]
         model.learn(total_trajectories=3_000)
         after = evaluate_exact(model.dag, as_policy(model))["total_variation"]
-        assert after < 0.1 < before, (before, after)
+        assert after < 0.2 < 0.6 < before, (before, after)
 
         model.save("model")
         assert type(SoftDQN.load("model").policy.online.architecture) is Theirs

@@ -12,7 +12,7 @@ from gfn_gym.edges import in_edges
 from gfn_gym.evaluation.exact import log_terminal_distribution
 from gfn_gym.evaluation.metrics import pearson, spearman
 from gfn_gym.evaluation.policy import Policy, checked_backward_policy
-from gfn_gym.evaluation.sampling import check_objects, check_reached_start, walk_back
+from gfn_gym.evaluation.sampling import check_objects, check_reached_start, draw_backward
 from gfn_gym.graph import Graph, Indices, batches, lay_out
 from gfn_gym.mdp import MDP, BackwardPolicy, log_reward_of
 from gfn_gym.ragged import ragged_ranges
@@ -101,8 +101,8 @@ def _log_ratios(
     wanted = np.repeat(objects, n_samples, axis=0)
     log_ratio = np.empty(len(wanted))
     for part in batches(len(wanted), batch_size):
-        walks = walk_back(mdp, policy, wanted[part], generator)
-        log_ratio[part] = walks.log_forward - walks.log_backward
+        drawn = draw_backward(mdp, policy, wanted[part], generator)
+        log_ratio[part] = drawn.log_forward - drawn.log_backward
     return log_ratio.reshape(len(objects), n_samples)
 
 

@@ -14,12 +14,12 @@ from gfn_gym.dag import DAG, Actions, Floats, Mask, Observation, States
 from gfn_gym.edges import Edges
 from gfn_gym.envs.molecule.blocks import BLOCKS
 from gfn_gym.envs.molecule.canonical import LARGEST_TREE, Canonical, Canonicaliser
-from gfn_gym.envs.molecule.entries import EntryClasses
-from gfn_gym.envs.molecule.reading import read_trees
+from gfn_gym.envs.molecule.entry_classes import EntryClasses
 from gfn_gym.envs.molecule.recent import Recent
 from gfn_gym.envs.molecule.resilient import SmilesReward
 from gfn_gym.envs.molecule.rewards import StateFunction, make_reward
 from gfn_gym.envs.molecule.trees import Ints, Trees
+from gfn_gym.envs.molecule.trees_from_blocks import read_trees
 from gfn_gym.envs.molecule.vocabulary import Pair, Vocabulary, read_pairs
 
 
