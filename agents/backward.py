@@ -19,6 +19,7 @@ from torch import nn
 
 from gfn_gym.arguments import number, unit
 from gfn_gym.dag import DAG, Actions, Floats, States
+from gfn_gym.edges import Edges
 from gfn_gym.mdp import MDP, BackwardPolicy
 
 from . import targets
@@ -62,7 +63,7 @@ def backward_edges(
     """Derive what P_B needs of the edges from states (n, d) by actions (n,) to states (n, d)."""
     n, stop = len(actions), dag.stop_action
     rows = np.flatnonzero(actions != stop) if stop is not None else np.arange(n)
-    states, actions, next_states = states[rows], actions[rows], next_states[rows]
+    edges = Edges(states, actions, next_states)[rows]
 
     def tensor(array: NDArray[Any]) -> th.Tensor:
         return th.from_numpy(np.ascontiguousarray(array)).to(device)
@@ -70,10 +71,10 @@ def backward_edges(
     return BackwardEdges(
         n=n,
         rows=tensor(rows),
-        next_states=tensor(next_states.astype(np.int64)),
-        mask=tensor(dag.backward_mask(next_states)),
-        group=tensor(dag.backward_group(states, actions)),
-        n_parallel=tensor(dag.n_parallel(states, actions).astype(np.float32)),
+        next_states=tensor(edges.next_states.astype(np.int64)),
+        mask=tensor(dag.backward_mask(edges.next_states)),
+        group=tensor(dag.backward_group(edges)),
+        n_parallel=tensor(dag.n_parallel(edges).astype(np.float32)),
     )
 
 

@@ -12,10 +12,10 @@ from .architectures import Architecture
 from .base import passed_up
 from .policy import Roles
 from .replay.trajectory_buffer import TrajectoryBatch
-from .trajectories import BalanceAlgorithm
+from .trajectories import TrajectoryAlgorithm
 
 
-class DetailedBalance(BalanceAlgorithm):
+class DetailedBalance(TrajectoryAlgorithm):
     """DB: (log F(s) + log P_F − log F(s') − log P_B)² of the edges of trajectories, averaged.
 
     Paper: Bengio, Lahlou, Deleu, Hu, Tiwari and Bengio, "GFlowNet foundations", JMLR 2023,
@@ -77,14 +77,15 @@ class DetailedBalance(BalanceAlgorithm):
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
     ):
-        super().__init__(**passed_up(BalanceAlgorithm, locals()))
+        super().__init__(**passed_up(TrajectoryAlgorithm, locals()))
 
     def _roles(self) -> Roles:
         return Roles(dueling=True, backward=self.learnt_backward)
 
     def residuals(self, batch: TrajectoryBatch) -> th.Tensor:
         """log F(s) + log P_F − log P_B − log F(s') of n edges, (n,), with gradients."""
-        log_flow, log_forward = self._flow_and_forward(batch)
+        q = self.policy.online.logits(batch.states, batch.masks)
+        log_flow, log_forward = targets.flow_and_forward(q, batch.actions)
         rewards = self.backward.rewards(batch)
         return targets.detailed_balance(log_flow, log_forward, rewards, batch.dones)
 

@@ -48,7 +48,7 @@ class EntropicPPO(TrajectoryAlgorithm):
 
     and half the square of V − (A + V'). As A has −log π' in it, the unclipped surrogate with that
     KL, in this direction and with weight 1, is E_π[Q_soft − log π] − V, exactly what is to be
-    raised; A is not normalized, for it is to become 0. There is no replay: the data must be the
+    raised; A is not normalized, since it is to become 0. There is no replay: the data must be the
     policy's own, so use no more environments than trajectories a round.
 
     Args:

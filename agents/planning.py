@@ -31,7 +31,7 @@ class MENTS:
         model: SoftDQN, MunchausenDQN or SoftActorCritic, trained or not.
         simulations: walks from each state; 0 is the agent's own policy.
         epsilon: ε ≥ 0 of the tree policy's exploration.
-        seed: of a generator of its own, or a generator to go on with.
+        seed: of a generator of its own, or a generator to draw from.
 
     Raises:
         TypeError: the model has no Q of the process with a P_B that it knows.

@@ -14,10 +14,10 @@ from .architectures import Architecture
 from .base import passed_up
 from .policy import Roles
 from .replay.trajectory_buffer import TrajectoryBatch
-from .trajectories import BalanceAlgorithm
+from .trajectories import TrajectoryAlgorithm
 
 
-class SubTrajectoryBalance(BalanceAlgorithm):
+class SubTrajectoryBalance(TrajectoryAlgorithm):
     """SubTB(λ): the squared residuals of all pieces of a trajectory, weighted by λ^length.
 
     Paper: Madan et al., "Learning GFlowNets from partial episodes for improved convergence and
@@ -83,7 +83,7 @@ class SubTrajectoryBalance(BalanceAlgorithm):
         _init_setup_model: bool = True,
     ):
         self.subtb_lambda = number("subtb_lambda", subtb_lambda, above=0)
-        super().__init__(**passed_up(BalanceAlgorithm, locals()))
+        super().__init__(**passed_up(TrajectoryAlgorithm, locals()))
 
     def _roles(self) -> Roles:
         return Roles(dueling=True, backward=self.learnt_backward)
@@ -93,7 +93,9 @@ class SubTrajectoryBalance(BalanceAlgorithm):
 
         See :func:`targets.sub_trajectory_balance`.
         """
-        edges = (*self._flow_and_forward(batch), self.backward.rewards(batch))
+        q = self.policy.online.logits(batch.states, batch.masks)
+        flow_and_forward = targets.flow_and_forward(q, batch.actions)
+        edges = (*flow_and_forward, self.backward.rewards(batch))
         return targets.sub_trajectory_balance(*map(batch.padded, edges))
 
     def _loss(self, batch: TrajectoryBatch) -> th.Tensor:

@@ -92,6 +92,12 @@ def td_loss(td_error: th.Tensor, huber: bool = True) -> th.Tensor:
 # stopping and completing need not be told apart.
 
 
+def flow_and_forward(q: th.Tensor, actions: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    """log F(s) and log P_F(a|s) of the edges, each (n,), where Q is their sum."""
+    log_flow = soft_value(q)
+    return log_flow, q.gather(1, actions[:, None]).squeeze(1) - log_flow
+
+
 def trajectory_balance(
     log_z: th.Tensor, log_forward: th.Tensor, rewards: th.Tensor, trajectories: th.Tensor
 ) -> th.Tensor:
@@ -130,7 +136,7 @@ def sub_trajectory_balance(
     antisymmetric, and the pieces are what lies above its diagonal.
 
     Args:
-        log_flow, log_forward, rewards: (m, T), of m trajectories' edges, 0 behind their ends.
+        log_flow, log_forward, rewards: (m, T), of m trajectories' edges, 0 after their ends.
     """
     walked = F.pad((log_forward - rewards).cumsum(dim=1), (1, 0))  # [m, T + 1]
     g = F.pad(log_flow, (0, 1)) - walked
@@ -138,7 +144,7 @@ def sub_trajectory_balance(
 
 
 def geometric_weights(lengths: th.Tensor, decay: float) -> th.Tensor:
-    """The weights of all pieces of trajectories of so many edges (m,), (m, T + 1, T + 1).
+    """The weights of all pieces of trajectories with these numbers of edges (m,), (m, T + 1, T + 1).
 
     A piece of n edges weighs ``decay`` ** n, above 0, and those of a trajectory sum to one:
     SubTB(λ) of arXiv:2209.12782, within each trajectory. 0 where there is no piece.
@@ -157,7 +163,7 @@ def generalised_advantage(errors: th.Tensor, decay: float) -> th.Tensor:
     """Σ_k decay^k·δ_{t+k} over what is left of each trajectory, (m, T); arXiv:1506.02438, eq. 16.
 
     Args:
-        errors: (m, T), TD errors δ_t of m trajectories, 0 behind their ends; γ = 1.
+        errors: (m, T), TD errors δ_t of m trajectories, 0 after their ends; γ = 1.
         decay: λ.
     """
     advantages = errors.clone()
@@ -194,7 +200,7 @@ def log_backward_of_edges(
     Args:
         log_p_backward: (n, n_backward_actions), log p_B(·|s') of the next states; −inf: illegal.
         group: bool (n, n_backward_actions), the backward actions of s' that lead to s; none for
-            the stop action, which is no edge: its log P_B is 0.
+            the stop action, whose log P_B is 0.
         n_parallel: (n,), how many actions of s lead to s'.
     """
     stops = ~group.any(dim=1)

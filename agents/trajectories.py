@@ -12,28 +12,27 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 
 from gfn_gym.arguments import whole
 
-from . import targets
 from .architectures import Architecture
 from .backward import GivenBackward, JointBackward
-from .base import EPISODE, GFNAlgorithm, passed_up
+from .base import GFNAlgorithm, passed_up
 from .replay.trajectory_buffer import TrajectoryBatch, TrajectoryBuffer
+from .training.loop import EPISODE
 
 
 class TrajectoryAlgorithm(GFNAlgorithm):
     """What agents share that learn from complete trajectories.
 
-    A subclass writes :meth:`_loss`; several epochs over the same trajectories are
-    ``gradient_steps``. Networks see the states of a batch once, one after another without
-    padding. Arguments are explained in :class:`gfn_gym.agents.EntropicPPO`.
+    A subclass writes :meth:`_loss` and the roles that it needs; several epochs over the same
+    trajectories are ``gradient_steps``. P_B is learnt jointly with the loss, if at all. Networks
+    see the states of a batch once, one after another without padding. Arguments are explained in
+    :class:`gfn_gym.agents.TrajectoryBalance`.
 
     With several environments a trajectory may have begun before the last update, or the last
     few where there are many more environments than trajectories in an update: data are then
     slightly off-policy, which balance losses do not mind, and policy gradients do.
     """
 
-    replay_buffer: TrajectoryBuffer
-    replay_trajectories = 0
-    replay_batch = 0
+    replay_buffer: TrajectoryBuffer  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -45,6 +44,9 @@ class TrajectoryAlgorithm(GFNAlgorithm):
         learning_rate: float | Schedule = 1e-3,
         train_freq: int | tuple[int, str] = (16, "episode"),
         gradient_steps: int = 1,
+        replay_trajectories: int = 0,
+        replay_batch: int = 16,
+        learnt_backward: bool = False,
         exploration_initial_eps: float = 0.0,
         exploration_final_eps: float = 0.0,
         exploration_fraction: float = 1.0,
@@ -57,16 +59,24 @@ class TrajectoryAlgorithm(GFNAlgorithm):
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
     ):
+        self.replay_trajectories, self.replay_batch = replay_trajectories, replay_batch
+        self.learnt_backward = learnt_backward
         super().__init__(**passed_up(GFNAlgorithm, locals()), learning_starts=0, gamma=1.0)
 
     def _check_arguments(self) -> None:
         super()._check_arguments()
         whole("gradient_steps", self.gradient_steps, least=1)
+        whole("replay_trajectories", self.replay_trajectories, least=0)
+        whole("replay_batch", self.replay_batch, least=1)
 
     def _make_buffer(self, generator: np.random.Generator) -> TrajectoryBuffer:
         return TrajectoryBuffer(
             self.dag, self.replay_trajectories, self.n_envs, self.device, generator
         )
+
+    def _make_backward(self) -> GivenBackward:
+        network = self.policy.backward_net
+        return GivenBackward() if network is None else JointBackward(network)
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """As in GFNAlgorithm; what is under way is forgotten too: the environments start anew."""
@@ -123,55 +133,3 @@ class TrajectoryAlgorithm(GFNAlgorithm):
             self._step_optimizer(loss)
             self._n_updates += 1
             self._metrics["train/loss"].append(loss.item())
-
-
-class BalanceAlgorithm(TrajectoryAlgorithm):
-    """What the balance losses share: replayed trajectories, and a P_B that is learnt jointly.
-
-    A new loss is a subclass with :meth:`_loss` and the roles that it needs. Arguments are
-    explained in :class:`gfn_gym.agents.TrajectoryBalance`.
-    """
-
-    def __init__(
-        self,
-        policy: str | type[Architecture],
-        env: GymEnv | str | None,
-        *,
-        preset: str | None = None,
-        n_envs: int = 16,
-        learning_rate: float | Schedule = 1e-3,
-        train_freq: int | tuple[int, str] = (16, "episode"),
-        gradient_steps: int = 1,
-        replay_trajectories: int = 0,
-        replay_batch: int = 16,
-        learnt_backward: bool = False,
-        exploration_initial_eps: float = 0.0,
-        exploration_final_eps: float = 0.0,
-        exploration_fraction: float = 1.0,
-        max_grad_norm: float | None = None,
-        stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
-        policy_kwargs: dict[str, Any] | None = None,
-        verbose: int = 0,
-        seed: int | None = None,
-        device: th.device | str = "auto",
-        _init_setup_model: bool = True,
-    ):
-        self.replay_trajectories, self.replay_batch = replay_trajectories, replay_batch
-        self.learnt_backward = learnt_backward
-        super().__init__(**passed_up(TrajectoryAlgorithm, locals()))
-
-    def _check_arguments(self) -> None:
-        super()._check_arguments()
-        whole("replay_trajectories", self.replay_trajectories, least=0)
-        whole("replay_batch", self.replay_batch, least=1)
-
-    def _make_backward(self) -> GivenBackward:
-        network = self.policy.backward_net
-        return GivenBackward() if network is None else JointBackward(network)
-
-    def _flow_and_forward(self, batch: TrajectoryBatch) -> tuple[th.Tensor, th.Tensor]:
-        """log F(s) and log P_F(a|s) of the edges, each (n,), where Q is their sum."""
-        q = self.policy.online.logits(batch.states, batch.masks)
-        log_flow = targets.soft_value(q)
-        return log_flow, q.gather(1, batch.actions[:, None]).squeeze(1) - log_flow

@@ -13,10 +13,10 @@ from .architectures import Architecture
 from .base import check_rate, passed_up
 from .policy import Roles
 from .replay.trajectory_buffer import TrajectoryBatch
-from .trajectories import BalanceAlgorithm
+from .trajectories import TrajectoryAlgorithm
 
 
-class TrajectoryBalance(BalanceAlgorithm):
+class TrajectoryBalance(TrajectoryAlgorithm):
     """TB: (log Z + Σ log P_F − log R − Σ log P_B)² of complete trajectories, averaged.
 
     Paper: Malkin, Jain, Bengio, Sun and Bengio, "Trajectory balance: improved credit assignment
@@ -81,7 +81,7 @@ class TrajectoryBalance(BalanceAlgorithm):
         _init_setup_model: bool = True,
     ):
         self.log_z_learning_rate = log_z_learning_rate
-        super().__init__(**passed_up(BalanceAlgorithm, locals()))
+        super().__init__(**passed_up(TrajectoryAlgorithm, locals()))
 
     def _check_arguments(self) -> None:
         super()._check_arguments()

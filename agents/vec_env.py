@@ -170,7 +170,7 @@ def as_vec_env(env: Any, n_envs: int) -> GFNVecEnv:
         n_envs: how many, where ``env`` is a single one.
 
     Raises:
-        TypeError: it is no GFN environment, or a wrapper changes what the agent would see.
+        TypeError: it is not a GFN environment, or a wrapper changes what the agent would see.
     """
     if isinstance(env, GFNVecEnv):
         return env
@@ -243,7 +243,7 @@ def _members(env: VecEnv) -> list[Any]:
 def _unwrap(env: gymnasium.Env[Any, Any]) -> GFNEnv:
     if not isinstance(env.unwrapped, GFNEnv):
         raise TypeError(
-            f"{env} is no GFN environment: this agent needs action masks and the reward of "
+            f"{env} is not a GFN environment: this agent needs action masks and the reward of "
             "Theorem 1 (arXiv:2310.12934); define a gfn_gym.DAG and register it"
         )
     while isinstance(env, gymnasium.Wrapper):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gfn_gym.dag import DAG, Actions, Mask, States
+from gfn_gym.edges import Edges
 from gfn_gym.graph import Graph, batches, enumerate_graph
 from gfn_gym.mdp import log_reward_of
 
@@ -161,7 +162,7 @@ def _check_backward_steps(graph: Graph, states: States, undo: Actions) -> None:
     _require(legal, states, "forward_action is illegal in the parent")
     again, _ = dag.step(parents, redo)
     _require(_same(again, states), states, "forward_action does not lead from the parent back")
-    group = dag.backward_group(parents, redo)[np.arange(len(undo)), undo]
+    group = dag.backward_group(Edges(parents, redo, states))[np.arange(len(undo)), undo]
     _require(group, states, "backward_group leaves out a backward action that leads to the parent")
 
 
@@ -182,7 +183,8 @@ def _check_edges(graph: Graph, part: slice) -> None:
         states,
         "backward_action does not undo its action, or leads to a row that is not canonical",
     )
-    group = dag.backward_group(states, actions)
+    edges = Edges(states, actions, nexts)
+    group = dag.backward_group(edges)
     _require(
         (group <= dag.backward_mask(nexts)).all(axis=1),
         nexts,
@@ -195,8 +197,8 @@ def _check_edges(graph: Graph, part: slice) -> None:
         nexts[rows],
         "backward_group holds an action that leads elsewhere",
     )
-    uniform = dag.log_uniform_backward(states, actions, nexts)
-    counted = DAG.log_uniform_backward(dag, states, actions, nexts)
+    uniform = dag.log_uniform_backward(edges)
+    counted = DAG.log_uniform_backward(dag, edges)
     _require(
         np.isclose(uniform, counted, rtol=0, atol=1e-9),
         states,
@@ -217,10 +219,10 @@ def _check_backward_sums(graph: Graph) -> None:
     pairs = graph.parents * len(graph.states) + graph.children
     _, inverse, counts = np.unique(pairs, return_inverse=True, return_counts=True)
     for part in batches(len(pairs)):
-        states = graph.states[graph.parents[part]]
-        declared = graph.dag.n_parallel(states, graph.actions[part])
+        edges = graph.edges(part)
+        declared = graph.dag.n_parallel(edges)
         _require(
             declared == counts[inverse[part]],
-            states,
+            edges.states,
             "n_parallel is not the number of parallel actions",
         )

@@ -13,9 +13,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from gfn_gym.dag import DAG, Floats, States
+from gfn_gym.edges import Edges
 from gfn_gym.mdp import MDP, BackwardPolicy, log_reward_of
-
-Indices = NDArray[np.int64]
+from gfn_gym.ragged import Indices, ragged_ranges
 
 
 @dataclass(slots=True)
@@ -59,14 +59,15 @@ class Graph:
         """Return log P_B of the edges, float64 (E,)."""
         mdp = MDP(self.dag, backward_policy)
         parts = [
-            mdp.log_backward(
-                self.states[self.parents[part]],
-                self.actions[part],
-                self.states[self.children[part]],
-            )
-            for part in batches(len(self.parents))
+            mdp.log_backward(edges.states, edges.actions, edges.next_states)
+            for edges in map(self.edges, batches(len(self.parents)))
         ]
         return np.concatenate(parts) if parts else np.zeros(0)
+
+    def edges(self, part: slice) -> Edges:
+        """Return a run of the edges as states, actions and next states."""
+        parents, children = self.parents[part], self.children[part]
+        return Edges(self.states[parents], self.actions[part], self.states[children])
 
     def index_of(self, states: States) -> Indices:
         """Return the numbers of given states (n, d), −1 where a row is no state of the graph."""
@@ -217,9 +218,8 @@ def _longest_walks(n: int, parents: Indices, children: Indices) -> Indices:
     while len(ready):
         depth[ready] = length
         done, length = done + len(ready), length + 1
-        sizes = bounds[ready + 1] - bounds[ready]
-        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        targets = children[by_parent[np.repeat(bounds[ready], sizes) + within]]
+        _, places = ragged_ranges(bounds[ready], bounds[ready + 1] - bounds[ready])
+        targets = children[by_parent[places]]
         missing -= np.bincount(targets, minlength=n)
         ready = np.unique(targets)
         ready = ready[missing[ready] == 0]

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfn_gym.dag import DAG, Actions, Floats, Mask, States, check_log_reward
+from gfn_gym.edges import Edges
 
 BackwardPolicy = Callable[[States], Floats]
 """States (n, d) → log-probabilities of the backward actions, (n, n_backward_actions)."""
@@ -61,10 +62,7 @@ class MDP:
         self._minus_log = -np.log(np.maximum(np.arange(dag.n_backward_actions + 1), 1))
         # One action per child is the common case; then an edge is one backward action, and
         # neither groups nor parallel edges need be looked at.
-        self._simple = (
-            type(dag).n_parallel is DAG.n_parallel
-            and type(dag).backward_group is DAG.backward_group
-        )
+        self._simple = dag.one_action_per_edge
 
     def step(self, states: States, actions: Actions) -> Transition:
         """Take legal actions (n,) from states (n, d)."""
@@ -106,10 +104,11 @@ class MDP:
         if self.backward_policy is None:
             if self._simple:
                 return self._log_uniform(next_states)
-            return self.dag.log_uniform_backward(states, actions, next_states)
+            return self.dag.log_uniform_backward(Edges(states, actions, next_states))
+        edges = Edges(states, actions, next_states)
         log_p = self.backward_log_probs(next_states)
-        group = self.dag.backward_group(states, actions)
-        log_parallel = np.log(self.dag.n_parallel(states, actions))
+        group = self.dag.backward_group(edges)  # (n, n_backward_actions), as log_p
+        log_parallel = np.log(self.dag.n_parallel(edges))
         return np.logaddexp.reduce(np.where(group, log_p, -np.inf), axis=1) - log_parallel
 
     def backward_log_probs(self, states: States) -> Floats:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from logs import updates
 
 from block_sets import BLOCK_SETS, tilted
 from dags import Piles
@@ -345,5 +346,5 @@ def test_resumed_is_as_never_interrupted(algorithm: Any, tmp_path: Path) -> None
         return model
 
     whole, in_two = trained(None), trained(204)
-    assert weights(in_two.policy).equal(weights(whole.policy)) and whole._n_updates > 10
+    assert weights(in_two.policy).equal(weights(whole.policy)) and updates(whole) > 10
     assert weights(in_two.backward_learner.copy).equal(weights(whole.backward_learner.copy))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch as th
+from logs import trajectories
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import DQN
 from stable_baselines3.common.callbacks import BaseCallback
@@ -90,7 +91,7 @@ def test_evaluates_first_every_so_often_and_last() -> None:
     model = make().learn(1010, [by_steps, by_trajectories])
     assert [row["timesteps"] for row in by_steps.history] == [0, 200, 400, 600, 800, 1000, 1012]
     counts = [row["trajectories"] for row in by_trajectories.history]
-    assert counts[0] == 0 and counts[-1] == model._episode_num
+    assert counts[0] == 0 and counts[-1] == trajectories(model)
     assert all(50 * k <= n < 50 * k + 4 for k, n in enumerate(counts[1:-1], start=1))
     seconds = [row["cpu_seconds"] for row in by_steps.history]
     assert seconds == sorted(seconds) and seconds[-1] > 0

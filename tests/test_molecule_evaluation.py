@@ -15,6 +15,7 @@ from block_sets import BLOCK_SETS, tilted
 from gfn_gym import DAG, GFNEnv
 from gfn_gym.agents import ModesCallback, SoftDQN
 from gfn_gym.dag import States
+from gfn_gym.edges import Edges, parallel_edges
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.envs.molecule.dag import Molecule
 from gfn_gym.envs.molecule.vocabulary import Pair
@@ -36,7 +37,6 @@ from gfn_gym.evaluation.molecules import (
     scores_of,
     top_molecules,
 )
-from gfn_gym.evaluation.sampling import parallel_actions
 from gfn_gym.graph import enumerate_graph
 from seh_data import data_folder, needs_data
 
@@ -95,13 +95,14 @@ def test_candidates_hold_all_parallel_actions(blocks: list[Pair]) -> None:
     dag = Molecule(blocks, tilted, max_blocks=4)
     graph = enumerate_graph(dag)
     parents, children = graph.states[graph.parents], graph.states[graph.children]
-    rows, actions = parallel_actions(dag, parents, graph.actions, children)
+    edges = Edges(parents, graph.actions, children)
+    rows, found = parallel_edges(dag, edges)
     counts = np.bincount(rows, minlength=len(parents))
-    assert counts.tolist() == dag.n_parallel(parents, graph.actions).tolist()
+    assert counts.tolist() == dag.n_parallel(edges).tolist()
     every = DAG.parallel_candidates(dag, parents, graph.actions)
     candidates = dag.parallel_candidates(parents, graph.actions)
     assert (candidates <= every).all()
-    assert candidates[rows, actions].all()
+    assert candidates[rows, found.actions].all()
 
 
 def test_objects_with_many_ancestors_are_counted_not_dropped() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from stable_baselines3.common.logger import KVWriter, Logger
+from logs import logged
 from torch import nn
 
 import gfn_gym.agents
@@ -268,16 +268,6 @@ def test_networks_and_optimizers_of_paper(algorithm: str) -> None:
     assert [groups(model)[0]["weight_decay"] for model in (grid, bits, molecules)] == [0, decay, 0]
 
 
-class Kept(KVWriter):
-    """What was logged last."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
-
-    def write(self, key_values: dict[str, Any], *_: Any) -> None:
-        self.values = dict(key_values)
-
-
 @pytest.mark.parametrize("algorithm", ["SoftDQN", "MunchausenDQN"])
 @pytest.mark.parametrize("weight", [2.0, 5.0])
 def test_an_end_weighs_as_much_as_leaf_weight_says(algorithm: str, weight: float) -> None:
@@ -289,10 +279,7 @@ def test_an_end_weighs_as_much_as_leaf_weight_says(algorithm: str, weight: float
         model = getattr(gfn_gym.agents, algorithm)(
             policy, env(), leaf_weight=leaf_weight, replay_alpha=0.0, **kwargs
         )
-        kept = Kept()
-        model.set_logger(Logger(None, [kept]))
-        model.learn(8).dump_logs()
-        losses.append(kept.values["train/loss"])
+        losses.append(logged(model.learn(8))["train/loss"])
     rest, one, more = losses
     assert one > 1.1 * rest  # there are ends in the batch
     assert more - rest == pytest.approx(weight * (one - rest), rel=1e-4)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from logs import updates
 
 from batches import batch_of
 from dags import Piles
@@ -132,7 +133,7 @@ def test_training_stays_finite(policy: str, dag: DAG) -> None:
         policy, GFNEnv(dag), n_envs=8, learning_starts=16, batch_size=32, train_freq=1, seed=0,
         dueling=True, n_step=2, average_share=0.2, max_grad_norm=5.0,
     ).learn(200)  # fmt: skip
-    assert model._n_updates > 10
+    assert updates(model) > 10
     assert all(p.isfinite().all() for p in model.policy.parameters())
     assert all(p.grad is not None for p in model.policy.q_net.parameters())
 

@@ -5,8 +5,9 @@ A new architecture is one file here and one line below; a user's own class needs
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
+
+from gfn_gym.registration import imported
 
 from .base import ActionValues, Architecture, DenseValues
 from .block_tree import BlockTree, SmallBlockTree
@@ -46,8 +47,7 @@ def architecture_of(policy: Any) -> type[Architecture]:
     """
     if isinstance(policy, str):
         if ":" in policy:
-            module, _, name = policy.partition(":")
-            policy = getattr(importlib.import_module(module), name)
+            policy = imported(policy)
         elif policy in ARCHITECTURES:
             return ARCHITECTURES[policy]
         else:

@@ -46,7 +46,7 @@ PAPER_BALANCE: dict[str, Any] = {
 }
 
 # For spaces that can be enumerated: n = 16, k = 4 to a total variation below 0.05. Sinusoids of
-# neighbouring positions are much alike, and with the paper's network it stays at 0.3 as long. At
+# neighboring positions are much alike, and with the paper's network it stays at 0.3 as long. At
 # n = 120 it has not been seen to be better than the paper's settings.
 FAST: dict[str, Any] = {
     **FAST_HYPERGRID,

@@ -62,7 +62,7 @@ def _members(callback: BaseCallback | None) -> Iterator[BaseCallback]:
 def _state_of(callback: BaseCallback) -> dict[str, Any]:
     """A callback's own ``state_dict``, else its counters and results.
 
-    Those are numbers, arrays and lists that are no constructor argument: an argument, such as a
+    Those are numbers, arrays and lists, except for constructor arguments: an argument, such as a
     frequency or a path, is for the user to change between runs.
     """
     counters = {"n_calls": callback.n_calls, "num_timesteps": callback.num_timesteps}

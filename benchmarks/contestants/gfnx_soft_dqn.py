@@ -64,7 +64,7 @@ class Training(NamedTuple):
     key: jax.Array
     online: Parameters
     target: Parameters
-    optimiser_state: Any
+    optimizer_state: Any
     transitions: jax.Array
 
 
@@ -97,7 +97,7 @@ class SoftDQN:
         reward = gfnx.GeneralHypergridRewardModule(*REWARD)
         self.env = gfnx.HypergridEnvironment(reward, dim=NDIM, side=HEIGHT)
         self.env_params = self.env.init(jax.random.PRNGKey(0))
-        self.optimiser = optax.adam(LEARNING_RATE)
+        self.optimizer = optax.adam(LEARNING_RATE)
 
     def start(self, seed: int) -> Training:
         """A fresh network; the target begins as its copy."""
@@ -105,7 +105,7 @@ class SoftDQN:
         sizes = (NDIM * HEIGHT, HIDDEN, HIDDEN, self.env.action_space.n + 1)
         online = initial_parameters(network_key, sizes)
         target = jax.tree.map(jnp.copy, online)
-        return Training(key, online, target, self.optimiser.init(online), jnp.zeros((), jnp.int32))
+        return Training(key, online, target, self.optimizer.init(online), jnp.zeros((), jnp.int32))
 
     def _behaviour(
         self, key: jax.Array, observations: jax.Array, online: Parameters
@@ -150,11 +150,11 @@ class SoftDQN:
         batch = gfnx.utils.split_traj_to_transitions(trajectories)
         targets = self._targets(batch, training.target)
         gradients = jax.grad(self._loss)(training.online, batch, targets)
-        updates, optimiser_state = self.optimiser.update(gradients, training.optimiser_state)
+        updates, optimizer_state = self.optimizer.update(gradients, training.optimizer_state)
         online = optax.apply_updates(training.online, updates)
         target = optax.incremental_update(online, training.target, TARGET_RATE)
         transitions = training.transitions + (~batch.pad).sum(dtype=jnp.int32)
-        return Training(key, online, target, optimiser_state, transitions)
+        return Training(key, online, target, optimizer_state, transitions)
 
 
 def log_policy_of_all_states(online: Parameters, chunk: int = 16_000) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The algorithms that the figures compare. Names of classes and keywords stand here only."""
+"""The algorithms that the figures compare; class and argument names appear only here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AGENTS = {
 }
 BASELINES, OURS = ("TB", "DB", "SubTB"), ("SoftDQN", "M-DQN")
 OTHERS = ("SAC", "PPO", "FM")
-LEARNT = {"learnt_backward": True}  # jointly by the baselines, by TLM for the others
+LEARNT = {"learnt_backward": True}  # jointly for the baselines, by TLM for the others
 
 PRIORITIES, MUNCHAUSEN, HUBER = "replay_alpha", "munchausen_alpha", "huber"
 FOUR_STEPS = {"n_step": 4, "td_lambda": 0.5}
@@ -28,16 +28,16 @@ def make_run(
     algorithm: str, env: str, *, learnt: bool = False, suffix: str = "", label: str = "",
     kwargs: dict[str, Any] | None = None, **others: Any,
 ) -> Run:  # fmt: skip
-    """A run of one of ``AGENTS``, named after it.
+    """Return a run of one of ``AGENTS``, named after it.
 
     Args:
-        algorithm: its label.
+        algorithm: its key in ``AGENTS``.
         env: the environment's id.
-        learnt: whether P_B is learnt, not uniform.
-        suffix: of the name, where an algorithm has several runs.
-        label: in legends; by default the algorithm's.
-        kwargs: arguments of the agent.
-        others: what else :class:`Run` has.
+        learnt: whether P_B is learnt instead of uniform.
+        suffix: added to the name, if an algorithm has several runs.
+        label: for legends; by default the algorithm's.
+        kwargs: arguments for the agent.
+        others: further fields of :class:`Run`.
     """
     name = algorithm.lower().replace("-", "") + ("-learnt" if learnt else "") + suffix
     label = label or algorithm + (", learnt P_B" if learnt else "")

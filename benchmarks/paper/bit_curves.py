@@ -2,7 +2,7 @@
 
     python benchmarks/paper/bit_curves.py
 
-The CSVs are the curve.csv of these runs (--resume goes on where one was stopped):
+The CSVs are the curve.csv of these runs (--resume continues one that was stopped):
 
     python examples/bit_sequences.py train --agent AGENT --n-envs 64 --test-step 29
     python examples/bit_sequences.py train --agent AGENT --preset fast --n 16 --k 4 \\

@@ -3,8 +3,9 @@
     python benchmarks/paper/bits_exact.py train --trajectories 32000
     python benchmarks/paper/bits_exact.py draw
 
-The paper's settings but for 64 environments (PPO: 16) and the network, which has learnt positions,
-layer norm first and no dropout: with the paper's, made for n = 120, SoftDQN stayed at 0.3 here.
+The paper's settings except for 64 environments (PPO: 16) and the network, which has learnt
+positions, layer norm first and no dropout. With the paper's network, meant for n = 120, SoftDQN
+stayed at 0.3.
 """
 
 from dataclasses import replace

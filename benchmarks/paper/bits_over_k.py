@@ -1,10 +1,11 @@
-"""Bit sequences, n = 120: correlation over the length k of a word, and modes found at k = 8.
+"""Bit sequences, n = 120: correlation against the word length k, and modes found at k = 8.
 
     python benchmarks/paper/bits_over_k.py train --seeds 0 --only mdqn-k8 softdqn-k8
     python benchmarks/paper/bits_over_k.py draw
 
-Without --trajectories it goes to the paper's 50,000 iterations of 16; see command_line.py. With 64
-environments instead of the paper's 16, which is faster and changes no ratio.
+Without --trajectories it trains for the paper's 50,000 iterations of 16 trajectories; see
+command_line.py. It uses 64 environments instead of the paper's 16, which is faster and keeps the
+number of trajectories per gradient step.
 """
 
 from algorithms import BASELINES, OURS, make_run

@@ -5,12 +5,12 @@
     python benchmarks/paper/FIGURE.py draw             # from the CSVs alone
     python benchmarks/paper/FIGURE.py status           # a line per run
 
-``train`` goes on where it was stopped, and further where ``--trajectories`` is raised; what is
-finished is not run again. Going further is exact but for what is scheduled over the total, here the
-learning rate of a P_B that M-DQN or SoftDQN learn: begin those runs with the total that is wanted.
-``results/DOMAIN/`` keeps a CSV per run and seed, the figure, and ``about.json`` with settings and
-commands; checkpoints, and all of the small version, are in ``runs/figures/``. Figures of one domain
-share runs of one name: train them one after another.
+``train`` resumes where it was stopped, and trains further if ``--trajectories`` is raised; finished
+runs are not repeated. Training further is exact except for what is scheduled over the total, here
+the learning rate of a P_B learnt by M-DQN or SoftDQN: start those runs with the total you want.
+``results/DOMAIN/`` has a CSV per run and seed, the figure, and ``about.json`` with settings and
+commands. Checkpoints, and everything of the small version, are in ``runs/figures/``. Figures of one
+domain share runs with the same name, so train them one after another.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from scheduler import status, train
 
 @dataclass(kw_only=True)
 class Train:
-    """Train all runs, or go on with them, and draw the figure."""
+    """Train or resume all runs, and draw the figure."""
 
     quick: bool = False
     """The small version, to see that everything works."""
     trajectories: int | None = None
-    """How many trajectories to train on; more than before goes on from the checkpoints."""
+    """Trajectories to train on; if more than before, resumes from the checkpoints."""
     seeds: tuple[int, ...] | None = None
-    """Seeds of the runs."""
+    """Seeds to run."""
     only: tuple[str, ...] = ()
     """Names of the runs to train."""
     workers: int | None = None
-    """Processes at a time, of one thread each; by default as many as there are cores."""
+    """Processes at a time, with one thread each; by default the number of cores."""
 
 
 @dataclass(kw_only=True)
@@ -46,15 +46,15 @@ class Draw:
     """Draw the figure from the CSVs alone."""
 
     quick: bool = False
-    """That of the small version."""
+    """Draw the small version's figure."""
 
 
 @dataclass(kw_only=True)
 class Status:
-    """Print how far each run has come."""
+    """Print how far each run has got."""
 
     quick: bool = False
-    """Those of the small version."""
+    """Show the small version's runs."""
 
 
 def run_command(experiment: Experiment, quick: Experiment) -> None:

@@ -22,9 +22,9 @@ STYLES = ("-", "--", "-.", ":")
 def draw(experiment: Experiment) -> Path:
     """Draw the figure; return its path.
 
-    Lines are means over the seeds that have come so far, shades go from the least of them to the
-    largest. The title holds the count that was reached; the legend says where runs that are behind,
-    or some of their seeds, have ended.
+    Lines are means over the seeds that have reached a count, and shaded areas go from the lowest
+    to the highest. The title says how many trajectories were reached, and the legend where shorter
+    runs, or some of their seeds, end.
     """
     columns = min(experiment.columns, len(experiment.panels))
     n_rows = math.ceil(len(experiment.panels) / columns)
@@ -60,8 +60,8 @@ def draw_panel(experiment: Experiment, panel: Panel, axis: Axes) -> None:
 
 
 def draw_curves(experiment: Experiment, runs: list[Run], panel: Panel, axis: Axes) -> None:
-    """A metric over trajectories, a line per run."""
-    furthest = max(counts(experiment), default=0)
+    """A metric against trajectories, one line per run."""
+    longest = max(counts(experiment), default=0)
     for number, run in enumerate(runs):
         curves = seed_values(experiment, run, panel.metric)
         if not curves:
@@ -69,14 +69,14 @@ def draw_curves(experiment: Experiment, runs: list[Run], panel: Panel, axis: Axe
         points = gather(chain.from_iterable(curves))
         ends = sorted({values[-1][0] for values in curves})
         label = run.label
-        if ends[0] < furthest:
+        if ends[0] < longest:
             label += f" ({' to '.join(f'{end:,}' for end in ends)})"
-        style, colour = STYLES[number // 10 % len(STYLES)], f"C{number}"
-        draw_spread(axis, points, style, colour, label)
+        style, color = STYLES[number // 10 % len(STYLES)], f"C{number}"
+        draw_spread(axis, points, style, color, label)
 
 
 def draw_last(experiment: Experiment, runs: list[Run], panel: Panel, axis: Axes) -> None:
-    """The last value of a metric over the runs' parameter, a line per label."""
+    """The last value of a metric against the runs' parameter, one line per label."""
     for number, label in enumerate(dict.fromkeys(run.label for run in runs)):
         points = gather(
             (run.at, values[-1][1])
@@ -90,17 +90,17 @@ def draw_last(experiment: Experiment, runs: list[Run], panel: Panel, axis: Axes)
 
 
 def draw_spread(
-    axis: Axes, points: dict[float, list[float]], style: str, colour: str, label: str
+    axis: Axes, points: dict[float, list[float]], style: str, color: str, label: str
 ) -> None:
     x = sorted(points)
     mean = [sum(points[at]) / len(points[at]) for at in x]
-    axis.plot(x, mean, style, color=colour, ms=4, lw=1.5, label=label)
+    axis.plot(x, mean, style, color=color, ms=4, lw=1.5, label=label)
     least, largest = [min(points[at]) for at in x], [max(points[at]) for at in x]
-    axis.fill_between(x, least, largest, color=colour, alpha=0.15, lw=0)
+    axis.fill_between(x, least, largest, color=color, alpha=0.15, lw=0)
 
 
 def draw_floor(experiment: Experiment, runs: list[Run], panel: Panel, axis: Axes) -> None:
-    """What a perfect sampler would have after as many trajectories; the same for every run."""
+    """What a perfect sampler would have after the same number of trajectories."""
     if panel.floor is None:
         return
     of_runs = (seed_values(experiment, run, panel.floor) for run in runs)
@@ -116,7 +116,7 @@ def draw_floor(experiment: Experiment, runs: list[Run], panel: Panel, axis: Axes
 
 
 def seed_values(experiment: Experiment, run: Run, metric: str) -> list[list[tuple[int, float]]]:
-    """Each seed's pairs of trajectories, in whole steps of ``every``, and the metric's size."""
+    """Per seed, pairs of trajectories (in steps of ``every``) and the metric's absolute value."""
     curves = []
     for seed in experiment.all_seeds(run):
         values = [pair(experiment, row, metric) for row in experiment.rows(run, seed)]
@@ -140,13 +140,13 @@ def gather(pairs: Iterable[tuple[float, float]]) -> dict[float, list[float]]:
 
 
 def counts(experiment: Experiment) -> list[int]:
-    """The trajectories that each run and seed has come to."""
+    """The trajectories that each run and seed has reached."""
     pairs = [(run, seed) for run in experiment.runs for seed in experiment.all_seeds(run)]
     return [experiment.count(run, seed) for run, seed in pairs]
 
 
 def reached(experiment: Experiment) -> str:
-    """The furthest count, and how many seeds there are at most."""
+    """The largest number of trajectories, and the largest number of seeds."""
     seeds = max((len(experiment.all_seeds(run)) for run in experiment.runs), default=0)
     if not seeds:
         return "nothing trained yet"

@@ -1,4 +1,4 @@
-"""An experiment is data: named runs, what is measured of them, and the panels of its figure."""
+"""An experiment is data: named runs, what to measure, and the panels of its figure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHECKPOINTS = HERE.parents[1] / "runs" / "figures"
 
 Row = dict[str, float]
 Measure = Callable[[Any], tuple[Callable[[Any], Row], list[Any]]]
-"""From a model to the metrics of its policy, and the callbacks that they need."""
+"""From a model to its policy's metrics, and the callbacks that they need."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,84 +22,84 @@ class Run:
     """A curve: an algorithm on an environment."""
 
     name: str
-    """In file names and on the command line."""
+    """Name in file names and on the command line."""
     label: str
-    """In legends; those of one label are one line of a panel over ``at``."""
+    """Label in legends; runs with the same label form one line of a panel over ``at``."""
     agent: str
-    """The class, by its name in gfn_gym.agents."""
+    """The class's name in gfn_gym.agents."""
     env: str
     """The environment's id."""
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    """Arguments of the environment."""
+    """Arguments for the environment."""
     policy: str = "MlpPolicy"
-    """The networks."""
+    """The policy's name."""
     preset: str = "paper"
-    """Settings of gfn_gym.agents.presets."""
+    """Name of the settings in gfn_gym.agents.presets."""
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    """Arguments of the agent; they win over the preset's."""
+    """Arguments for the agent; they override the preset's."""
     at: float = math.nan
-    """Where the run stands on the x axis of a panel over a parameter."""
+    """The run's x value in a panel over a parameter."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """A part of the figure: a metric while training, or at its end over the runs' ``at``."""
+    """Part of a figure: a metric during training, or its last value against the runs' ``at``."""
 
     metric: str
-    """The column of the CSVs; its size where it is signed."""
+    """The CSVs' column; if it is signed, its absolute value is drawn."""
     title: str
-    """Above the panel."""
+    """Title above the panel."""
     label: str = ""
-    """Of the metric's axis; by default its name."""
+    """Label of the metric's axis; by default the metric's name."""
     runs: Sequence[str] | None = None
     """Names of the runs to draw; None: all."""
     over: str | None = None
-    """What ``at`` is; then the last values are drawn over it."""
+    """The name of the parameter ``at``; if given, last values are drawn against it."""
     log: bool = True
     """Whether the metric's axis is logarithmic."""
     log_x: bool = False
-    """Whether that of the trajectories is: where runs are of very different lengths."""
+    """Whether the trajectories' axis is logarithmic, for runs of very different lengths."""
     floor: str | None = None
-    """A column drawn in grey, once: what a perfect sampler would have."""
+    """A column drawn once, in grey: what a perfect sampler would have."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """Runs that are compared, and how."""
+    """Runs to compare, and how."""
 
     name: str
-    """Of its picture."""
+    """The picture's file name."""
     domain: str
-    """Of its folder. Experiments of one domain share the runs of one name, trained but once."""
+    """Its folder. Experiments of one domain share runs with the same name, trained only once."""
     title: str
-    """Of the figure; the count of trajectories is appended."""
+    """The figure's title; the number of trajectories is appended."""
     runs: Sequence[Run]
     """The curves, in the legend's order."""
     panels: Sequence[Panel]
-    """What is drawn."""
+    """The panels to draw."""
     measure: Measure
-    """What is measured; a function of a module, since workers import it."""
+    """What to measure; must be a module's function, since workers import it."""
     metric: str
-    """The metric that is printed while training."""
+    """The metric to print during training."""
     trajectories: int
-    """How many a run trains on, a multiple of ``every``."""
+    """Trajectories per run, a multiple of ``every``."""
     every: int
-    """Trajectories between two evaluations; whole iterations, i.e. a multiple of train_freq's."""
+    """Trajectories between two evaluations, a multiple of those in train_freq."""
     seeds: Sequence[int] = (0, 1, 2)
-    """Each run is repeated with these."""
+    """Each run is repeated with each of these."""
     columns: int = 2
-    """Panels beside each other."""
+    """Panels per row."""
     results: Path = HERE / "results"
-    """Where the folder with CSVs and figure goes."""
+    """Where to put the folder with CSVs and figure."""
     checkpoints: Path = CHECKPOINTS
-    """Where the folder with checkpoints goes."""
+    """Where to put the folder with checkpoints."""
 
     def __post_init__(self) -> None:
         names = [run.name for run in self.runs]
         if len(set(names)) < len(names):
             raise ValueError(f"runs={names} must have different names")
         if self.trajectories <= 0 or self.trajectories % self.every:
-            # So training ends where an evaluation is due, and going on from there is exact, but
+            # This way training ends at an evaluation, and continuing from there is exact, except
             # for what is scheduled over the total.
             raise ValueError(f"trajectories={self.trajectories} must be a multiple of {self.every}")
 
@@ -118,17 +118,17 @@ class Experiment:
         return self.checkpoints / self.domain / f"{run.name}-{seed}.zip"
 
     def rows(self, run: Run, seed: int) -> list[Row]:
-        """The CSV; empty where there is none yet."""
+        """The CSV's rows; none if there is no CSV yet."""
         path = self.csv(run, seed)
         return read_rows(path) if path.exists() else []
 
     def count(self, run: Run, seed: int) -> int:
-        """How many trajectories the CSV has come to, in whole steps of ``every``."""
+        """The trajectories that the CSV has reached, in whole steps of ``every``."""
         rows = self.rows(run, seed)
         return int(rows[-1]["trajectories"]) // self.every * self.every if rows else 0
 
     def all_seeds(self, run: Run) -> list[int]:
-        """The seeds that have a CSV, also those of an earlier command line."""
+        """The seeds that have a CSV, including those of earlier command lines."""
         found = [path.stem.rpartition("-") for path in self.folder.glob(f"{run.name}-*.csv")]
         return sorted(int(seed) for name, _, seed in found if name == run.name)
 
@@ -140,6 +140,6 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def quick_version(experiment: Experiment, **changes: Any) -> Experiment:
-    """The same with other settings, all of whose files are with the checkpoints."""
+    """The experiment with other settings, with all its files next to the checkpoints."""
     named = {"domain": f"{experiment.domain}_quick", "title": f"{experiment.title}, quick version"}
     return replace(experiment, **{"results": experiment.checkpoints, **named, **changes})

@@ -1,9 +1,9 @@
-"""Hypergrid 20⁴, standard reward: what M-DQN owes to replay, to Munchausen's α, to its loss; SAC.
+"""Hypergrid 20⁴, standard reward: M-DQN with other replay, Munchausen α and loss; SAC.
 
     python benchmarks/paper/grid_ablations.py train --trajectories 200000
     python benchmarks/paper/grid_ablations.py draw
 
-Without --trajectories it goes to the paper's million; see command_line.py.
+Without --trajectories it trains on the paper's million; see command_line.py.
 """
 
 from algorithms import HUBER, MUNCHAUSEN, PRIORITIES

@@ -1,4 +1,4 @@
-"""What the figures on the hypergrid share: 20⁴, the paper's million trajectories, the panels."""
+"""Shared by the hypergrid figures: 20⁴, the paper's million trajectories, the panels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from experiment import Experiment, Panel, Run, quick_version
 from measures import exact
 
 IDS = {"standard": "HypergridGFN-v0", "hard": "HypergridGFN-Hard-v0"}
-UNIFORM, LEARNT = "P_B uniform", "P_B learnt, but for SoftDQN and M-DQN"
+UNIFORM, LEARNT = "P_B uniform", "P_B learnt, except for SoftDQN and M-DQN"
 
 
 def distance_panels(runs: Sequence[Run], title: str, log_x: bool = False) -> list[Panel]:
@@ -51,7 +51,7 @@ def grid_experiment(name: str, title: str, runs: list[Run], panels: list[Panel])
 
 
 def small(experiment: Experiment) -> Experiment:
-    """On 8⁴ cells, two seeds, a thousand iterations."""
+    """The small version: 8⁴ cells, two seeds, a thousand iterations."""
     runs = [replace(r, env_kwargs={**r.env_kwargs, "height": 8}) for r in experiment.runs]
     title = experiment.title.replace("20⁴", "8⁴")
     changes = {"trajectories": 16_000, "every": 1_600, "seeds": (0, 1)}
@@ -59,11 +59,11 @@ def small(experiment: Experiment) -> Experiment:
 
 
 def grid_run(algorithm: str, reward: str, **others: Any) -> Run:
-    """One of ``algorithms.AGENTS`` with a reward of ``IDS``.
+    """A run of one of ``algorithms.AGENTS`` with a reward from ``IDS``.
 
-    It constructs 64 objects side by side: that halves the CPU time, and leaves the paper's 16
-    trajectories a gradient step. But TB and PPO have the paper's 16: they mind most if those under
-    way were begun by an earlier policy.
+    It uses 64 environments, which halves the CPU time and keeps the paper's 16 trajectories per
+    gradient step. TB and PPO use the paper's 16, since they suffer most from trajectories that an
+    earlier policy started.
     """
     suffix = f"-{reward}" + others.pop("suffix", "")
     n_envs = 16 if algorithm in ("TB", "PPO") else 64
@@ -72,7 +72,7 @@ def grid_run(algorithm: str, reward: str, **others: Any) -> Run:
 
 
 def comparison(reward: str) -> Experiment:
-    """All algorithms, the baselines with uniform and with learnt P_B, as the paper's figures."""
+    """All algorithms, the baselines with uniform and learnt P_B, as in the paper's figures."""
     ours = [grid_run(algorithm, reward) for algorithm in OURS]
     baselines = [grid_run(algorithm, reward) for algorithm in BASELINES]
     learnt = [grid_run(algorithm, reward, learnt=True) for algorithm in BASELINES]

@@ -1,9 +1,9 @@
-"""Hypergrid 20⁴, hard reward: every algorithm, uniform and learnt P_B.
+"""Hypergrid 20⁴, hard reward: all algorithms, uniform and learnt P_B.
 
     python benchmarks/paper/grid_hard.py train --trajectories 200000
     python benchmarks/paper/grid_hard.py draw
 
-Without --trajectories it goes to the paper's million; see command_line.py.
+Without --trajectories it trains on the paper's million; see command_line.py.
 """
 
 from command_line import run_command

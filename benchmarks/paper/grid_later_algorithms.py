@@ -1,10 +1,10 @@
-"""Hypergrid 20⁴, standard reward: what came after the paper, and the older alternatives.
+"""Hypergrid 20⁴, standard reward: algorithms from after the paper, and older alternatives.
 
     python benchmarks/paper/grid_later_algorithms.py train --trajectories 200000 --seeds 0
     python benchmarks/paper/grid_later_algorithms.py draw
 
 EntropicPPO, targets over four steps (λ = 0.5), SAC and flow matching beside SoftDQN and M-DQN.
-Without --trajectories it goes to the million of the paper's figures; see command_line.py.
+Without --trajectories it trains on the million of the paper's figures; see command_line.py.
 """
 
 from algorithms import FOUR_STEPS, OTHERS, OURS

@@ -1,4 +1,4 @@
-"""What the figures measure, domain by domain: the metrics of a policy, and their callbacks."""
+"""What the figures measure in each domain: a policy's metrics, and the callbacks they need."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ TEST_STEP = 29
 
 
 def exact(model: Any) -> tuple[Any, list[BaseCallback]]:
-    """The exact distances, and the paper's empirical one with what perfect samples would have.
+    """The exact distances, and the paper's empirical one with that of a perfect sampler.
 
-    ``empirical_l1_mean`` is the mean of |p̂ − R/Z| over all objects, with p̂ the last 200,000
-    objects that training made; ``perfect_l1_mean`` the same of as many independent draws from
-    R/Z. Both are NaN before the first.
+    ``empirical_l1_mean`` is the mean of |p̂ − R/Z| over all objects, where p̂ is the distribution
+    of the last 200,000 objects built during training; ``perfect_l1_mean`` is the same for as many
+    independent samples from R/Z. Both are NaN before the first object.
     """
     graph = enumerate_graph(model.dag)
     visited = VisitedCallback(EmpiricalDistribution(graph, WINDOW))
@@ -47,7 +47,7 @@ def exact(model: Any) -> tuple[Any, list[BaseCallback]]:
 
 
 def bits(model: Any) -> tuple[Any, list[BaseCallback]]:
-    """Modes found while training, and the Spearman correlation on a part of the test set."""
+    """Modes found during training, and the Spearman correlation on part of the test set."""
     modes = ModesCallback()
     test_set = flipped_modes(model.dag)[::TEST_STEP]
     sampled = sampled_metrics(model, 256)
@@ -62,7 +62,7 @@ def bits(model: Any) -> tuple[Any, list[BaseCallback]]:
 
 
 class VisitedCallback(BaseCallback):
-    """Adds the objects that training makes to their empirical distribution."""
+    """Adds the objects built during training to their empirical distribution."""
 
     def __init__(self, empirical: EmpiricalDistribution):
         super().__init__()

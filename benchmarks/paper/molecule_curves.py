@@ -2,8 +2,8 @@
 
     python benchmarks/paper/molecule_curves.py
 
-The CSVs are the curve.csv of these runs (--resume goes on where one was stopped; the balance losses
-have preset="paper" with more environments, the others preset="fast"):
+The CSVs are the curve.csv of these runs (--resume continues one that was stopped; the balance
+losses use preset="paper" with 64 environments, the others preset="fast"):
 
     python examples/molecules.py train --agent AGENT --n-envs 64 --reward seh --blocks pdb105 \\
         --reward-exponent 10 --network small --trajectories 200000 --evaluations 40

@@ -1,9 +1,9 @@
-"""Print the table of the README from the CSVs under results/: algorithm × domain, as Markdown.
+"""Print the README's table, algorithm × domain, as Markdown from the CSVs under results/.
 
     python benchmarks/paper/readme_table.py
 
-A cell is the least and the largest of the seeds' values at the column's count of trajectories, and
-the mean of their CPU minutes of training; a value before the count says how far the run came.
+A cell has the lowest and the highest value of the seeds at the column's number of trajectories, and
+their mean CPU minutes of training. For a shorter run it says how many trajectories it reached.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ UNIFORM, LEARNT = "{}", "{}, learnt P_B"
 
 @dataclass(frozen=True)
 class Column:
-    """A domain, and where its runs are."""
+    """A domain and where its runs are."""
 
     title: str
     experiments: tuple[Experiment, ...]
     label: str
     suffix: str
-    """Of the names of its runs."""
+    """The end of its runs' names."""
     count: int
 
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def grid_cell(column: Column, algorithm: str) -> str:
-    """The exact total variation of the seeds that have been trained."""
+    """The exact total variation of the seeds that were trained."""
     found = [
         (experiment, run)
         for experiment in column.experiments
@@ -78,7 +78,7 @@ def molecule_cell(algorithm: str) -> str:
 
 
 def seeds(experiment: Experiment, run: Run, count: int) -> list[list[Row]]:
-    """The rows of each seed up to so many trajectories."""
+    """Each seed's rows up to ``count`` trajectories."""
     curves = [experiment.rows(run, seed) for seed in experiment.all_seeds(run)]
     every = experiment.every
     return [
@@ -87,7 +87,7 @@ def seeds(experiment: Experiment, run: Run, count: int) -> list[list[Row]]:
 
 
 def cell(curves: list[list[Row]], metric: str, count: int) -> str:
-    """The last of the metric, and the CPU minutes."""
+    """The metric's last values and the CPU minutes."""
     last = [rows[-1] for rows in curves if rows]
     if not last:
         return "–"

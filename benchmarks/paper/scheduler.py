@@ -1,4 +1,4 @@
-"""Trains an experiment's runs in parallel processes, a turn each, those furthest behind first."""
+"""Trains an experiment's runs in parallel processes, taking turns, those furthest behind first."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ import gfn_gym
 import worker
 from experiment import Experiment, Row, Run
 
-TURN = 5  # evaluations; then a run that is further behind has its turn
+TURN = 5  # evaluations; then it is the turn of a run that is further behind
 
 
 @dataclass(eq=False)
 class Job:
-    """A run with a seed, and its process while it has its turn."""
+    """A run with a seed, and its process during its turn."""
 
     run: Run
     seed: int
-    count: int  # trajectories so far, in whole evaluations
+    count: int  # trajectories so far, rounded down to an evaluation
     process: Any = None
     report: Connection | None = None
-    ended = False  # its turn, in good order
+    ended = False  # whether its turn ended as planned
     failed = False
 
     def __str__(self) -> str:
@@ -38,22 +38,22 @@ class Job:
 
 
 def train(experiment: Experiment, only: Sequence[str] = (), workers: int | None = None) -> bool:
-    """Train what is not finished; return whether all of it is now.
+    """Train whatever is not finished; return whether everything is now.
 
     Args:
-        experiment: whose ``trajectories`` and ``seeds`` are wanted.
+        experiment: what to train; its ``trajectories`` and ``seeds`` say how far.
         only: names of the runs to train; all by default.
         workers: processes at a time; None: as many as there are cores.
 
-    A run that fails is reported and left, the others go on. Ctrl-C, or SIGTERM, lets each process
-    write a checkpoint and end; a second one ends them at once, which leaves their last checkpoint.
+    A run that fails is reported, and the others go on. On Ctrl-C or SIGTERM each process writes a
+    checkpoint and ends; a second one ends them at once, leaving the last checkpoint.
 
     Raises:
-        SystemExit: ``only`` names a run that there is not, or a run's settings are not those that
-            its CSV was made with.
+        SystemExit: ``only`` names an unknown run, or a run has a CSV that was made with other
+            settings.
     """
     runs = chosen(experiment, only)
-    keep_about(experiment, runs)
+    record_about(experiment, runs)
     seeded = [(run, seed) for seed in experiment.seeds for run in runs]
     jobs = [Job(run, seed, experiment.count(run, seed)) for run, seed in seeded]
     left = sum(not done(experiment, job) for job in jobs)
@@ -64,13 +64,13 @@ def train(experiment: Experiment, only: Sequence[str] = (), workers: int | None 
     if failed:
         print(f"failed: {'; '.join(failed)}")
     if not all(done(experiment, job) for job in jobs):
-        print("stopped; the same command goes on")
+        print("stopped; run the same command again to continue")
         return False
     return not failed
 
 
 def take_turns(experiment: Experiment, jobs: Sequence[Job], workers: int) -> None:
-    """Let processes work on the jobs until all are done, or until interrupted."""
+    """Run the jobs in processes until all are done, or until interrupted."""
     context = processes()
     stop = context.Event()
     running: list[Job] = []
@@ -78,7 +78,7 @@ def take_turns(experiment: Experiment, jobs: Sequence[Job], workers: int) -> Non
         while True:
             waiting = [job for job in jobs if not done(experiment, job) and job not in running]
             while waiting and len(running) < workers and not stop.is_set():
-                # Ties go to the first, so that each run gets its first seed first.
+                # Ties go to the first, so that every run trains its first seed first.
                 job = min(waiting, key=lambda job: job.count // (TURN * experiment.every))
                 waiting.remove(job)
                 start(experiment, job, context, stop)
@@ -112,18 +112,18 @@ def done(experiment: Experiment, job: Job) -> bool:
 
 
 def processes() -> Any:
-    """How processes are made: by forking one that has imported torch, where that can be done."""
+    """How to start processes: where possible, by forking one that has imported torch."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    # The last is what the first optimiser imports, a second of each process.
+    # The first optimizer imports the last of them, which takes each process a second.
     modules = ["gfn_gym.agents", "matplotlib.pyplot", "tyro", "torch._dynamo"]
     context.set_forkserver_preload(modules)
     return context
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -138,7 +138,7 @@ def start(experiment: Experiment, job: Job, context: Any, stop: Any) -> None:
         target=worker.turn, args=(experiment, job.run, job.seed, upto, stop, ours)
     )
     job.process.start()
-    ours.close()  # the process has its own; once that is closed too, wait() tells us
+    ours.close()  # the process has its own copy; wait() returns once that is closed too
 
 
 def listen(experiment: Experiment, job: Job) -> bool:
@@ -152,7 +152,7 @@ def listen(experiment: Experiment, job: Job) -> bool:
             job.process.join()
             if not job.ended and not job.failed:
                 job.failed = True
-                say(job, f"its process has ended with code {job.process.exitcode}")
+                say(job, f"its process ended with code {job.process.exitcode}")
             return True
         if kind == "row":
             job.count = int(content["trajectories"]) // experiment.every * experiment.every
@@ -166,14 +166,14 @@ def listen(experiment: Experiment, job: Job) -> bool:
 
 
 class Interrupts:
-    """Counts Ctrl-C and SIGTERM instead of letting them end us.
+    """Counts Ctrl-C and SIGTERM instead of letting them end this process.
 
-    One key press may arrive twice, through the terminal and through a parent: what comes within
-    two seconds is the same.
+    One key press may arrive twice, through the terminal and through a parent, so signals within
+    two seconds count as one.
 
     Attributes:
-        first: when the first came, by the monotonic clock; None before.
-        again: whether another has come.
+        first: when the first one came, by the monotonic clock; None before.
+        again: whether another one has come.
     """
 
     def __init__(self) -> None:
@@ -195,11 +195,11 @@ class Interrupts:
         self.again = now - self.first > 2
 
 
-# ---- words ----------------------------------------------------------------------------------
+# ---- messages -------------------------------------------------------------------------------
 
 
-def say(job: Job, words: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')}  {job!s:24} {words}", flush=True)
+def say(job: Job, message: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')}  {job!s:24} {message}", flush=True)
 
 
 def progress(experiment: Experiment, row: Row) -> str:
@@ -211,19 +211,19 @@ def progress(experiment: Experiment, row: Row) -> str:
 
 
 def status(experiment: Experiment) -> None:
-    """Print a line per run and seed: how far its CSV has come."""
+    """Print how far the CSV of each run and seed has come."""
     for run in experiment.runs:
         for seed in experiment.all_seeds(run) or experiment.seeds:
             rows = experiment.rows(run, seed)
-            words = progress(experiment, rows[-1]) if rows else "not begun"
-            print(f"{run.name}, seed {seed}: {words}")
+            message = progress(experiment, rows[-1]) if rows else "not started"
+            print(f"{run.name}, seed {seed}: {message}")
 
 
-def keep_about(experiment: Experiment, runs: Sequence[Run]) -> None:
-    """Note settings and command beside the CSVs; refuse to mix those of two settings in one.
+def record_about(experiment: Experiment, runs: Sequence[Run]) -> None:
+    """Record settings and command next to the CSVs; refuse to mix two settings in one CSV.
 
     Raises:
-        SystemExit: a run has a CSV of other settings.
+        SystemExit: a run has a CSV that was made with other settings.
     """
     path = experiment.folder / "about.json"
     about: dict[str, Any] = {"commands": [], "runs": {}}
@@ -236,7 +236,7 @@ def keep_about(experiment: Experiment, runs: Sequence[Run]) -> None:
         if changed.keys() - {"label", "at"} and experiment.all_seeds(run):
             raise SystemExit(
                 f"{path.parent}/{run.name}-*.csv were made with other settings (then, now): "
-                f"{changed}; to train anew, remove them, and {run.name}-*.zip in "
+                f"{changed}; to train again, remove them and {run.name}-*.zip in "
                 f"{experiment.checkpoints / experiment.domain}"
             )
         about["runs"][run.name] = settings

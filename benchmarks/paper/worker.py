@@ -1,4 +1,4 @@
-"""One turn of a run, in a process of its own: from its checkpoint, or anew, up to a count."""
+"""One turn of a run in its own process, from its checkpoint or from scratch, up to a count."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from gfn_gym.agents import EvaluationCallback, TrainingCheckpoint
 def turn(
     experiment: Experiment, run: Run, seed: int, upto: int, stop: Event, report: Connection
 ) -> None:
-    """Train up to so many trajectories, or until told to stop; the process's whole life.
+    """Train up to ``upto`` trajectories, or until told to stop; this is all that the process does.
 
-    Sends ``("row", dict)`` for each new row of the CSV, and at last ``("error", message)`` or
+    Sends ``("row", dict)`` for each new row of the CSV, and finally ``("error", message)`` or
     ``("end", None)``.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which tells us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which sets stop
     torch.set_num_threads(1)
     try:
         _train(experiment, run, seed, upto, stop, report)
@@ -54,15 +54,15 @@ def _train(
     everything = [
         *callbacks,
         evaluation,
-        # Before the CSV, which so never has a row that no checkpoint knows.
+        # Before the CSV, so that the CSV never has a row that is not in a checkpoint.
         TrainingCheckpoint(checkpoint, (experiment.every, "episode")),
         Curve(evaluation, experiment.csv(run, seed), report),
-        # Also where the checkpoint was begun with a larger total than is wanted now.
+        # Also if the checkpoint was started with a larger total than is wanted now.
         Pause(checkpoint, min(upto, total) if model_total > min(upto, total) else None, stop),
     ]
     try:
         if checkpoint.exists():
-            model.learn(callback=everything)  # to the total that it was begun with
+            model.learn(callback=everything)  # to the total that it was started with
         if model._episode_num < total:
             more = total - model._episode_num
             model.learn(total_trajectories=more, reset_num_timesteps=False, callback=everything)
@@ -71,10 +71,10 @@ def _train(
 
 
 def _model(experiment: Experiment, run: Run, seed: int) -> Any:
-    """Take the model from its checkpoint, or make it.
+    """Load the model from its checkpoint, or make it.
 
     Raises:
-        ValueError: there is no such algorithm, or a CSV but no checkpoint to go on from.
+        ValueError: there is no such algorithm, or there is a CSV but no checkpoint to resume from.
     """
     algorithm = getattr(gfn_gym.agents, run.agent, None)
     if algorithm is None:
@@ -86,13 +86,13 @@ def _model(experiment: Experiment, run: Run, seed: int) -> Any:
         return algorithm.resume(checkpoint, device="cpu")
     if experiment.rows(run, seed)[1:]:
         path = experiment.csv(run, seed)
-        raise ValueError(f"there is no {checkpoint} to go on from: to train anew, remove {path}")
+        raise ValueError(f"there is no {checkpoint} to resume from: to train again, remove {path}")
     env = gymnasium.make(f"gfn_gym:{run.env}", **run.env_kwargs)
     return algorithm(run.policy, env, preset=run.preset, seed=seed, device="cpu", **run.kwargs)
 
 
 class Curve(BaseCallback):
-    """Keeps the CSV of an evaluation's history, and reports its rows as they come."""
+    """Writes an evaluation's history to a CSV, and reports new rows."""
 
     def __init__(self, evaluation: EvaluationCallback, path: Path, report: Connection):
         super().__init__()
@@ -121,14 +121,14 @@ class Curve(BaseCallback):
 
 
 class Paused(Exception):
-    """A run has written its checkpoint and leaves the processor to others."""
+    """A run has written its checkpoint and its turn is over."""
 
 
 class Pause(BaseCallback):
     """Writes a checkpoint and raises :class:`Paused`, between rollouts.
 
-    At so many trajectories (None: never), when told to stop, or when the parent is gone. It is
-    the last of the callbacks, so that the others' states are complete.
+    It does so after ``upto`` trajectories (None: never), when told to stop, or when the parent is
+    gone. It must be the last callback, so that the states of the others are complete.
     """
 
     def __init__(self, checkpoint: Path, upto: int | None, stop: Event):

@@ -279,9 +279,9 @@ def _generator(seed: Any) -> np.random.RandomState:
 def _checked(name: str, strings: Any, n: int) -> Sequence[str]:
     if isinstance(strings, str) or not isinstance(strings, Sequence) or not len(strings):
         raise ValueError(f"{name}={strings!r} must be a list of bit strings, at least one")
-    for number, string in enumerate(strings):
+    for place, string in enumerate(strings):
         if not isinstance(string, str) or len(string) != n or set(string) - {"0", "1"}:
             raise ValueError(
-                f"{name}[{number}]={string!r} must be a string of n={n} characters 0 or 1"
+                f"{name}[{place}]={string!r} must be a string of n={n} characters 0 or 1"
             )
     return strings

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
 from gfn_gym.dag import DAG, Actions, Floats, States
+from gfn_gym.edges import Edges, parallel_edges
 from gfn_gym.evaluation.policy import (
     Policy,
     checked_backward_policy,
@@ -156,59 +157,24 @@ def walk_back(mdp: MDP, policy: Policy, objects: States, generator: np.random.Ge
             return Samples(objects, log_reward, log_forward, log_backward, lengths)
         undo = sample_from(mdp.backward_log_probs(states), generator)
         parents = dag.backward_step(states, undo)
-        actions = _draw_parallel(dag, parents, dag.forward_action(states, undo), states, generator)
+        redo = np.asarray(dag.forward_action(states, undo))
+        actions = _draw_parallel(dag, Edges(parents, redo, states), generator)
         log_forward[rows] += log_probs_of_actions(dag, policy, parents, actions)
         log_backward[rows] += mdp.log_backward(parents, actions, states)
         lengths[rows] += 1
         states = parents
 
 
-def _draw_parallel(
-    dag: DAG, parents: States, actions: Actions, children: States, generator: np.random.Generator
-) -> Actions:
-    """Choose uniformly among the actions that lead from each parent to its child."""
-    actions = np.array(actions)
-    many = np.flatnonzero(dag.n_parallel(parents, actions) > 1)
+def _draw_parallel(dag: DAG, edges: Edges, generator: np.random.Generator) -> Actions:
+    """Choose uniformly among the actions that lead from each edge's state to its next state."""
+    actions = edges.actions.copy()
+    many = np.flatnonzero(dag.n_parallel(edges) > 1)
     if len(many):
-        rows, found = parallel_actions(dag, parents[many], actions[many], children[many])
+        rows, found = parallel_edges(dag, edges[many])
         same = np.zeros((len(many), dag.n_actions), dtype=bool)
-        same[rows, found] = True
+        same[rows, found.actions] = True
         actions[many] = sample_actions(same, generator)
     return actions
-
-
-def parallel_actions(
-    dag: DAG, parents: States, actions: Actions, children: States
-) -> tuple[Indices, Indices]:
-    """Return all actions that lead from each parent to its child: their rows, and the actions.
-
-    Args:
-        dag: the DAG.
-        parents, actions, children: (n, d), (n,), (n, d): one such action of each row.
-    """
-    found: list[tuple[Indices, Indices]] = []
-    for part in batches(len(parents), 256):  # a row may have thousands of actions
-        rows, steps = np.nonzero(dag.parallel_candidates(parents[part], actions[part]))
-        rows += part.start
-        nexts, _ = dag.step(parents[rows], steps)
-        same = (nexts == children[rows]).all(axis=1)  # never the stop, which changes nothing
-        found.append((rows[same], steps[same]))
-    rows, steps = (np.concatenate(column) for column in zip(*found, strict=True))
-    return rows, steps
-
-
-def all_parallel(
-    dag: DAG, parents: States, actions: Indices, children: States
-) -> tuple[Indices, Indices]:
-    """Of edges (m,), all that are parallel to them: to which each is, and its action."""
-    many = np.flatnonzero(dag.n_parallel(parents, actions) > 1)
-    single = np.ones(len(actions), dtype=bool)
-    single[many] = False
-    one = np.flatnonzero(single)
-    if not len(many):
-        return one, actions
-    rows, parallel = parallel_actions(dag, parents[many], actions[many], children[many])
-    return np.concatenate([one, many[rows]]), np.concatenate([actions[one], parallel])
 
 
 # ---- checks ---------------------------------------------------------------------------------
