@@ -131,6 +131,9 @@ class Molecule(DAG):
         """Read states (n, d) field by field."""
         return Trees.of(states, self.max_blocks)
 
+    def structure(self) -> tuple[Any, ...]:
+        return *super().structure(), self.vocabulary
+
     # ---- construction -----------------------------------------------------------------------
 
     def initial_states(self, n: int) -> States:
