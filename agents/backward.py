@@ -107,12 +107,16 @@ class GivenBackward:
             return mdp.backward_policy
         return NetworkBackwardPolicy(self.reward_network, mdp.dag)
 
-    def rewards(self, batch: TrajectoryBatch) -> th.Tensor:
-        """log P_B (+ log R at the end) of the edges, (n,); with gradients where learnt jointly."""
+    def log_backward(self, batch: TrajectoryBatch) -> th.Tensor:
+        """log P_B of the edges, (n,); with gradients where learnt jointly."""
         if self.reward_network is None:
-            return batch.rewards
+            return batch.log_backward
         assert batch.backward is not None
-        return log_backward(self.reward_network, batch.backward) + batch.log_reward
+        return log_backward(self.reward_network, batch.backward)
+
+    def rewards(self, batch: TrajectoryBatch) -> th.Tensor:
+        """The reward of Theorem 1, what a potential adds included, (n,); likewise."""
+        return self.log_backward(batch) + batch.log_reward + batch.shaping
 
     def learn(self, edges: Iterable[BackwardEdges], progress_remaining: float) -> dict[str, float]:
         """Learn from what P_F has just drawn; return what is to be logged."""

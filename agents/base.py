@@ -169,6 +169,7 @@ class GFNAlgorithm(TrainingLoop):
             dag=self.dag,
             architecture=cast(Any, self.policy_class),
             roles=self._roles(),
+            potential=self.mdp.potential if self.mdp.is_shaped else None,
             observation=self.observation,
             **self.policy_kwargs,
         ).to(self.device)
@@ -204,6 +205,7 @@ class GFNAlgorithm(TrainingLoop):
         self.mdp = batch.mdp
         self.replay_buffer.dag = self.policy.dag = self.dag  # which masks are derived from
         self.policy.observer = Observer(self.dag, self.observation)
+        self.policy.potential = self.mdp.potential if self.mdp.is_shaped else None
         if not made_alike(before, self.mdp):
             self.replay_buffer.reset()
 

@@ -138,7 +138,8 @@ class FlowMatching(TransitionAlgorithm):
         goes_on = ~batch.dones  # a completed object has no edge: logsumexp of nothing
         next_states, next_masks = batch.next_states[goes_on], batch.next_masks[goes_on]
         log_out = batch.log_reward.clone()
-        log_out[goes_on] = self.q_net.soft_value(next_states, next_masks).to(log_out.dtype)
+        value = self.q_net.soft_value(next_states, next_masks) + self._potential(next_states)
+        log_out[goes_on] = value.to(log_out.dtype)
         return log_out
 
     def _log_in_flow(self, batch: TransitionBatch) -> th.Tensor:
@@ -157,6 +158,12 @@ class FlowMatching(TransitionAlgorithm):
         actions = np.concatenate([actions, np.full(len(stops), dag.stop_action or 0)])
         edges = to_tensor(parents), to_tensor(dag.action_mask(parents)), to_tensor(actions)
         rows = np.concatenate([moved[rows], stops])
-        return targets.log_sum_by_row(
-            self.q_net.of_actions(*edges), to_tensor(rows), len(batch.indices)
-        )
+        log_flow = self.q_net.of_actions(*edges) + self._potential(edges[0])
+        return targets.log_sum_by_row(log_flow, to_tensor(rows), len(batch.indices))
+
+    def _potential(self, states: th.Tensor) -> th.Tensor | float:
+        """Φ of states int64 (n, d), (n,), which the network's log F(edge) is shifted by."""
+        if not self.mdp.is_shaped:
+            return 0.0
+        rows = states.cpu().numpy().astype(self.dag.state_space.dtype)
+        return self.policy.to_tensor(self.mdp.potential(rows)).float()

@@ -16,7 +16,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import nn
 
 from gfn_gym.dag import DAG, Actions, Floats, Mask, States
-from gfn_gym.mdp import sample_from_log_probs
+from gfn_gym.mdp import Potential, sample_from_log_probs
 from gfn_gym.observation import Observer
 
 from . import targets
@@ -74,6 +74,7 @@ class GFNPolicy(BasePolicy):
         dag: the DAG, which is saved with the policy.
         architecture: what reads the states; each network has one of its own.
         roles: which networks there are.
+        potential: Φ of the decision process, with Φ(s0) = 0, which values are shifted by; None: 0.
         observation: the form of the observations, see :class:`gfn_gym.observation.Observer`.
         optimizer_class, optimizer_kwargs: torch's; Adam with the fused kernel by default.
         architecture_kwargs: settings of the architecture.
@@ -99,6 +100,7 @@ class GFNPolicy(BasePolicy):
         dag: DAG,
         architecture: Callable[..., Architecture],
         roles: Roles,
+        potential: Potential | None = None,
         observation: str = "onehot",
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
@@ -112,7 +114,7 @@ class GFNPolicy(BasePolicy):
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
         )
-        self.dag, self.roles = dag, roles
+        self.dag, self.roles, self.potential = dag, roles, potential
         self.observer = Observer(dag, observation)
         _check_settings(architecture, architecture_kwargs)
         self.architecture, self.architecture_kwargs = architecture, architecture_kwargs
@@ -165,7 +167,7 @@ class GFNPolicy(BasePolicy):
             return log_probs.double().cpu().numpy()
 
     def log_flow(self, states: States) -> Floats:
-        """V(s), the learnt log F(s), float64 (n,); V(s0) is the learnt log Z.
+        """The learnt log F(s), float64 (n,): V(s), shifted back under a potential. s0's is log Z.
 
         Raises:
             ValueError: log Z is a number of its own, and a state is not s0.
@@ -177,11 +179,21 @@ class GFNPolicy(BasePolicy):
                 raise ValueError("only the flow of s0 is learnt, log Z; not those of other states")
             return np.full(len(states), self.log_z.item())
         with th.no_grad():
-            return self.predicting.log_flow(*self.tensors(states)).cpu().numpy()
+            value = self.predicting.log_flow(*self.tensors(states)).cpu().numpy()
+        return value if self.potential is None else value + self.potential(states)
 
     def edge_log_flow(self, states: States, mask: Mask | None = None) -> th.Tensor:
-        """V(s) + log π(·|s), the learnt log F of the edges out of states, (n, n_actions)."""
-        return self.predicting.edge_log_flow(*self.tensors(states, mask))
+        """The learnt log F of the edges out of states, (n, n_actions): log F(s) + log π(·|s)."""
+        return self.edge_log_flow_by(self.predicting, states, mask)
+
+    def edge_log_flow_by(
+        self, network: ActingNetwork, states: States, mask: Mask | None = None
+    ) -> th.Tensor:
+        """The same by another network of these values, such as the target network."""
+        flow = network.edge_log_flow(*self.tensors(states, mask))
+        if self.potential is None:
+            return flow
+        return flow + self.to_tensor(self.potential(states)).to(flow.dtype)[:, None]
 
     def _check_states(self, states: States) -> None:
         space = self.dag.state_space
@@ -221,6 +233,7 @@ class GFNPolicy(BasePolicy):
             "dag": self.dag,
             "architecture": self.architecture,
             "roles": self.roles,
+            "potential": self.potential,
             "observation": self.observer.name,
             "optimizer_class": self.optimizer_class,
             "optimizer_kwargs": self.optimizer_kwargs,

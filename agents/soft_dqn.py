@@ -219,14 +219,14 @@ class SoftDQN(TransitionAlgorithm):
         value, goes_on = th.zeros_like(batch.rewards), ~batch.dones
         states = batch.next_states[goes_on].cpu().numpy().astype(self.dag.state_space.dtype)
         planned = np.logaddexp.reduce(self._plan(states, self.q_net_target), axis=1)
-        value[goes_on] = self.policy.to_tensor(planned).to(value.dtype)
+        value[goes_on] = self.policy.to_tensor(planned - self.mdp.potential(states)).to(value.dtype)
         return value
 
     def _plan(self, states: States, network: QNetwork) -> Floats:
         """log F of the edges out of states after a tree search with a network, (n, n_actions)."""
 
         def estimate(states: States, mask: Mask) -> NDArray[Any]:
-            return network.edge_log_flow(*self.policy.tensors(states, mask)).cpu().numpy()
+            return self.policy.edge_log_flow_by(network, states, mask).cpu().numpy()
 
         mdp = MDP(self.dag, self.backward_policy)
         simulations, epsilon = self.planning_simulations, self.planning_epsilon

@@ -108,9 +108,9 @@ class TrajectoryBalance(TrajectoryAlgorithm):
         assert log_z is not None
         logits = self.policy.online.logits(batch.states, batch.masks)
         log_forward = targets.log_policy_of(logits, batch.actions)
-        return targets.trajectory_balance(
-            log_z, log_forward, self.backward.rewards(batch), batch.trajectories
-        )
+        # What a potential adds is 0 over a trajectory.
+        rewards = self.backward.log_backward(batch) + batch.log_reward
+        return targets.trajectory_balance(log_z, log_forward, rewards, batch.trajectories)
 
     def _loss(self, batch: TrajectoryBatch) -> th.Tensor:
         return self.residuals(batch).square().mean()

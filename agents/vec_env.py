@@ -183,8 +183,8 @@ def as_vec_env(env: Any, n_envs: int) -> GFNVecEnv:
         for other in others:
             if not made_alike(other.mdp, first.mdp):
                 raise ValueError(
-                    f"the VecEnv mixes {first.dag!r} and {other.dag!r}, or their backward policies "
-                    "or reward functions differ: make it of one"
+                    f"the VecEnv mixes {first.dag!r} and {other.dag!r}, or their backward "
+                    "policies, potentials or reward functions differ: make it of one"
                 )
         return first if isinstance(first, GFNVecEnv) else _batch(first, env.num_envs)
     if isinstance(env, gymnasium.Env):

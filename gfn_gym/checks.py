@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gfn_gym.dag import DAG, Actions, Mask, States
+from gfn_gym.dag import DAG, Actions, Mask, States, check_numbers
 from gfn_gym.edges import Edges
 from gfn_gym.graph import Graph, batches, enumerate_graph
 from gfn_gym.mdp import log_reward_of
@@ -21,7 +21,7 @@ def check_dag(dag: DAG, max_states: int = 100_000) -> None:
     masks agree with ``step``; that backward undoes forward, and forward backward; that every
     backward trajectory ends at s0; that there is no cycle; that rows are canonical (the two
     directions meet in the same rows); that nothing writes into the rows that it is given; that
-    P_B sums to one over the edges into each state; that log R is finite, and ``log_partition``
+    P_B sums to one over the edges into each state; that log R is finite, and a potential, the same for the same state, and ``log_partition``
     log Σ R where it is given; that observations lie in their space and, unless ``states_of`` is
     left out (NotImplementedError: they lose information), give their states back.
 
@@ -51,6 +51,7 @@ def check_dag(dag: DAG, max_states: int = 100_000) -> None:
     except ValueError as error:
         raise DAGError(str(error)) from error
     _check_log_partition(graph)
+    _check_potential(graph)
 
 
 def _require(good: Mask | np.bool_, states: States, what: str) -> None:
@@ -140,6 +141,22 @@ def _check_log_partition(graph: Graph) -> None:
     given, summed = graph.dag.log_partition(), graph.log_partition()
     if given is not None and not np.isclose(given, summed, rtol=0, atol=1e-6):
         raise DAGError(f"log_partition() is {given}, but log Σ R over all objects is {summed}")
+
+
+def _check_potential(graph: Graph) -> None:
+    """One finite number a state, whatever is asked beside it."""
+    dag, states = graph.dag, graph.states
+    if not dag.has_potential:
+        return
+    try:
+        together = check_numbers(dag.potential(states), states, dag, "the potential")
+        backwards = check_numbers(dag.potential(states[::-1]), states, dag, "the potential")[::-1]
+        alone = check_numbers(dag.potential(states[-1:]), states[-1:], dag, "the potential")
+    except ValueError as error:
+        raise DAGError(str(error)) from error
+    same = np.isclose(together, backwards, rtol=1e-9, atol=1e-9)
+    same[-1] &= np.isclose(together[-1], alone[0], rtol=1e-9, atol=1e-9)
+    _require(same, states, "potential must return the same for the same state")
 
 
 def _check_stop(dag: DAG, states: States) -> None:

@@ -163,6 +163,19 @@ class DAG(ABC):
     def log_reward(self, states: States) -> Floats:
         """Return log R of finished objects, float64 (n,)."""
 
+    def potential(self, states: States) -> Floats:
+        """Return what any state, finished or not, seems to be worth, float64 (n,), finite.
+
+        Optional. With ``potential="dag"`` an environment pays its differences along the way, see
+        :class:`gfn_gym.mdp.MDP`: log R of an unfinished object is a good one where it has one.
+        """
+        raise NotImplementedError(f"{self!r} has no potential")
+
+    @property
+    def has_potential(self) -> bool:
+        """Whether the subclass has written :meth:`potential`."""
+        return type(self).potential is not DAG.potential
+
     def log_partition(self) -> float | None:
         """Return log Z = log Σ_x R(x) where a closed form is known, else None."""
         return None
@@ -247,20 +260,39 @@ def check_log_reward(log_reward: Any, states: States, source: object) -> Floats:
     Raises:
         ValueError: another shape, NaN or an infinity; the message names the first such state.
     """
+    hint = " (where R = 0, choose a small floor)"
+    return check_numbers(log_reward, states, source, "log R", hint)
+
+
+def check_numbers(
+    numbers: Any, states: States, source: object, what: str, hint: str = ""
+) -> Floats:
+    """Return numbers as float64 (n,) after seeing that there is one finite one a state.
+
+    Args:
+        numbers: what was returned for ``states``.
+        states: (n, d).
+        source: who returned it, for the message.
+        what: the numbers are.
+        hint: how to make them finite.
+
+    Raises:
+        ValueError: another shape, NaN or an infinity; the message names the first such state.
+    """
     try:
-        values = np.asarray(log_reward, dtype=np.float64)
+        values = np.asarray(numbers, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{source} returned {log_reward!r}, which are not numbers") from error
+        raise ValueError(f"{source} returned {numbers!r}, which are not numbers") from error
     if values.shape != (len(states),):
         raise ValueError(
             f"{source} returned shape {values.shape} for states of shape {states.shape}; "
-            f"it must return log R, shape ({len(states)},)"
+            f"it must return {what}, shape ({len(states)},)"
         )
     finite = np.isfinite(values)
     if not finite.all():
         bad = int(np.argmin(finite))
         raise ValueError(
-            f"{source} returned {values[bad]} at state {states[bad].tolist()}; log R must be "
-            "finite (where R = 0, choose a small floor)"
+            f"{source} returned {values[bad]} at state {states[bad].tolist()}; {what} must be "
+            f"finite{hint}"
         )
     return values

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfn_gym.dag import DAG, Actions, Mask, States
-from gfn_gym.mdp import MDP, BackwardPolicy, Transition, check_legal, legal_actions
+from gfn_gym.mdp import MDP, BackwardPolicy, Potential, Transition, check_legal, legal_actions
 from gfn_gym.observation import Observer
 from gfn_gym.registration import imported
 
@@ -87,6 +87,7 @@ class Simulator:
         transition.done[~legal] = True
         transition.log_backward[~legal] = 0.0
         transition.log_reward[~legal] = self.invalid_reward
+        transition.shaping[~legal] = -self.mdp.potential(self.states[~legal])
         return transition
 
     def visible_mask(self) -> NDArray[np.int8]:
@@ -116,6 +117,8 @@ class GFNEnv(gymnasium.Env[Any, Any]):
             ``invalid_reward``, for libraries without masks; the theorem then holds approximately.
         invalid_reward: finite, far below log R.
         backward_policy: P_B as a function of states, see :class:`gfn_gym.mdp.MDP`; None: uniform.
+        potential: a reward at every step that leaves the optimum as it is: None, "dag" for the
+            DAG's own potential, or a function of states (n, d) to float64 (n,); see there.
         render_mode: None or one of the DAG's ``render_modes``.
     """
 
@@ -127,10 +130,11 @@ class GFNEnv(gymnasium.Env[Any, Any]):
         invalid_action: str = "raise",
         invalid_reward: float = -100.0,
         backward_policy: BackwardPolicy | None = None,
+        potential: str | Potential | None = None,
         render_mode: str | None = None,
     ):
         self.dag = dag
-        self.mdp = MDP(dag, backward_policy)
+        self.mdp = MDP(dag, backward_policy, potential)
         self.observer = Observer(dag, observation)
         self.simulator = Simulator(self.mdp, 1, invalid_action, invalid_reward)
         self.observation_space = self.observer.space

@@ -4,6 +4,11 @@ A construction edge earns log P_B(edge); ending by the stop action earns log R(x
 last construction step earns both. γ = 1, and nothing is ever truncated. At entropy coefficient 1
 the optimal policy is the GFlowNet's forward policy, Q* = log F(edge) and V*(s0) = log Z.
 
+A potential Φ moves rewards along a trajectory and leaves their sum, and so the optimal policy, as
+they are (Ng, Harada and Russell 1999; as forward-looking flows arXiv:2302.01687): a step also
+earns Φ(s') − Φ(s), and an ending pays Φ(s) back. With Φ(s0) = 0, V*(s0) = log Z as before, while
+V*(s) and Q*(s, ·) shift by −Φ(s).
+
 P_B is a distribution over the *edges* into a state, so it sums to one over all (s, a) that lead
 there, parallel actions included; only then does P(x) ∝ R(x) hold exactly.
 """
@@ -18,33 +23,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gfn_gym.dag import DAG, Actions, Floats, Mask, States, check_log_reward
+from gfn_gym.arguments import ArgumentTypeError
+from gfn_gym.dag import DAG, Actions, Floats, Mask, States, check_log_reward, check_numbers
 from gfn_gym.edges import Edges
 
 BackwardPolicy = Callable[[States], Floats]
 """States (n, d) → log-probabilities of the backward actions, (n, n_backward_actions)."""
+Potential = Callable[[States], Floats]
+"""States (n, d), finished or not → finite numbers, float64 (n,)."""
 
 
 @dataclass(slots=True)
 class Transition:
-    """What n edges lead to. ``rewards`` is ``log_backward + log_reward``.
+    """What n edges lead to. ``rewards`` is ``log_backward + log_reward + shaping``.
 
     Attributes:
         next_states: (n, d).
         done: bool (n,), this action ended the construction.
         log_backward: float64 (n,), log P_B of construction edges, 0 for the stop action.
         log_reward: float64 (n,), log R(x) where done, else 0.
+        shaping: float64 (n,), what the potential adds; 0 over a trajectory, and without one.
     """
 
     next_states: States
     done: Mask
     log_backward: Floats
     log_reward: Floats
+    shaping: Floats
 
     @property
     def rewards(self) -> Floats:
         """The reward of Theorem 1, float64 (n,)."""
-        return self.log_backward + self.log_reward
+        return self.log_backward + self.log_reward + self.shaping
 
 
 class MDP:
@@ -54,11 +64,26 @@ class MDP:
         dag: the graph and its reward.
         backward_policy: log-probabilities of backward actions; None is uniform over the legal
             ones, as in the paper.
+        potential: Φ, which gives a reward at every step and leaves the optimum as it is: a
+            function of states, or "dag" for the DAG's own; None: none, the reward of the paper.
+
+    Raises:
+        TypeError, ValueError: the potential is something else, or the DAG has none, or it returns
+            other than one finite number a state.
     """
 
-    def __init__(self, dag: DAG, backward_policy: BackwardPolicy | None = None):
+    def __init__(
+        self,
+        dag: DAG,
+        backward_policy: BackwardPolicy | None = None,
+        potential: str | Potential | None = None,
+    ):
         self.dag = dag
         self.backward_policy = backward_policy
+        self.given_potential = _checked_potential(dag, potential)
+        self._initial_potential = 0.0
+        if self.is_shaped:
+            self._initial_potential = float(self.potential(dag.initial_states(1))[0])
         # −log of every number of parents that can be; s0's none counts as one.
         self._minus_log = -np.log(np.maximum(np.arange(dag.n_backward_actions + 1), 1))
         # One action per child is the common case; then an edge is one backward action, and
@@ -72,7 +97,44 @@ class MDP:
         if done.any():
             log_reward[done] = log_reward_of(self.dag, next_states[done])
         log_backward = self.log_backward(states, actions, next_states)
-        return Transition(next_states, done, log_backward, log_reward)
+        shaping = self.shaping(states, next_states, done)
+        return Transition(next_states, done, log_backward, log_reward, shaping)
+
+    # ---- the potential ----------------------------------------------------------------------
+
+    @property
+    def is_shaped(self) -> bool:
+        """Whether there is a potential."""
+        return self.given_potential is not None
+
+    def potential(self, states: States) -> Floats:
+        """Return Φ(s) − Φ(s0), float64 (n,); 0 without a potential.
+
+        Raises:
+            ValueError: it is not one finite number a state; the message names the state.
+        """
+        if self.given_potential is None or not len(states):
+            return np.zeros(len(states))
+        if isinstance(self.given_potential, str):
+            values = check_numbers(self.dag.potential(states), states, self.dag, "the potential")
+        else:
+            values = check_numbers(
+                self.given_potential(states), states, "potential=", "one number a state"
+            )
+        return values - self._initial_potential
+
+    def shaping(self, states: States, next_states: States, done: Mask) -> Floats:
+        """Return what the potential adds to the rewards of edges, float64 (n,).
+
+        Φ(s') − Φ(s) where the construction goes on, −Φ(s) where it ends.
+        """
+        if self.given_potential is None:
+            return np.zeros(len(states))
+        added = -self.potential(states)
+        added[~done] += self.potential(next_states[~done])
+        return added
+
+    # ---- the backward policy ----------------------------------------------------------------
 
     def log_backward(
         self, states: States, actions: Actions, next_states: States | None = None
@@ -124,6 +186,19 @@ class MDP:
 
     def _log_uniform(self, states: States) -> Floats:
         return self._minus_log.take(self.dag.backward_mask(states).sum(axis=1))
+
+
+def _checked_potential(dag: DAG, potential: Any) -> str | Potential | None:
+    if potential is None or callable(potential):
+        return potential
+    if potential != "dag":
+        raise ArgumentTypeError(
+            f"potential={potential!r} must be None, 'dag' for the DAG's own, or a function of "
+            "states (n, d) that returns float64 (n,)"
+        )
+    if not dag.has_potential:
+        raise ValueError(f"potential='dag', but {dag!r} has none: give a function of states")
+    return "dag"
 
 
 def log_reward_of(dag: DAG, states: States) -> Floats:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gfn_gym.dag import DAG, Mask, States
 from gfn_gym.env import Simulator, dag_class, integer_actions, render_metadata, split_kwargs
-from gfn_gym.mdp import MDP, BackwardPolicy, Transition
+from gfn_gym.mdp import MDP, BackwardPolicy, Potential, Transition
 from gfn_gym.observation import Observer
 
 
@@ -28,7 +28,7 @@ class GFNVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         dag: the DAG.
         num_envs: how many constructions.
         autoreset_mode: a ``gymnasium.vector.AutoresetMode`` or its string.
-        observation, invalid_action, invalid_reward, backward_policy, render_mode: as in
+        observation, invalid_action, invalid_reward, backward_policy, potential, render_mode: as in
             :class:`gfn_gym.env.GFNEnv`.
     """
 
@@ -42,10 +42,11 @@ class GFNVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         invalid_action: str = "raise",
         invalid_reward: float = -100.0,
         backward_policy: BackwardPolicy | None = None,
+        potential: str | Potential | None = None,
         render_mode: str | None = None,
     ):
         self.dag = dag
-        self.mdp = MDP(dag, backward_policy)
+        self.mdp = MDP(dag, backward_policy, potential)
         self.num_envs = num_envs
         self.observer = Observer(dag, observation)
         self.simulator = Simulator(self.mdp, num_envs, invalid_action, invalid_reward)

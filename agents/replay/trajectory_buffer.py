@@ -25,6 +25,7 @@ class Trajectory(NamedTuple):
         states: (T, d), compact, what each edge leaves.
         actions: int32 (T,).
         log_backward: float32 (T,), log P_B by the environment's backward policy; 0 for a stop.
+        shaping: float32 (T,), what a potential adds; 0 without one.
         log_reward: log R of the object.
         final: (d,), the object; empty while under way.
     """
@@ -32,6 +33,7 @@ class Trajectory(NamedTuple):
     states: NDArray[Any]
     actions: NDArray[np.int32]
     log_backward: NDArray[np.float32]
+    shaping: NDArray[np.float32]
     log_reward: float
     final: NDArray[Any]
 
@@ -45,6 +47,7 @@ class TrajectoryBatch:
         masks: bool (n, n_actions), True where legal.
         actions: int64 (n,).
         log_backward: float32 (n,), by the environment's backward policy; 0 for a stop.
+        shaping: float32 (n,), what a potential adds to the reward; 0 over each trajectory.
         log_reward: float32 (n,), log R on the last edge of each trajectory, else 0.
         dones: bool (n,), the last edges.
         lengths: int64 (m,), edges of each trajectory.
@@ -56,16 +59,12 @@ class TrajectoryBatch:
     masks: th.Tensor
     actions: th.Tensor
     log_backward: th.Tensor
+    shaping: th.Tensor
     log_reward: th.Tensor
     dones: th.Tensor
     lengths: th.Tensor
     trajectories: th.Tensor
     backward: BackwardEdges | None
-
-    @property
-    def rewards(self) -> th.Tensor:
-        """The reward of Theorem 1 by the environment's backward policy, float32 (n,)."""
-        return self.log_backward + self.log_reward
 
     def padded(self, values: th.Tensor) -> th.Tensor:
         """Values of the edges (n,) trajectory by trajectory, (m, T), 0 after their ends."""
@@ -119,6 +118,7 @@ class TrajectoryBuffer:
         self._states = np.zeros((self.n_envs, 16, d), compact_dtype(self.state_space))
         self._actions = np.zeros((self.n_envs, 16), np.int32)
         self._log_backward = np.zeros((self.n_envs, 16), np.float32)
+        self._shaping = np.zeros((self.n_envs, 16), np.float32)
 
     # ---- collecting ---------------------------------------------------------------------------
 
@@ -144,6 +144,7 @@ class TrajectoryBuffer:
         self._states[place] = states
         self._actions[place] = actions
         self._log_backward[place] = transition.log_backward
+        self._shaping[place] = transition.shaping
         self._lengths += whole
         for row in np.flatnonzero(done & whole).tolist():
             final = transition.next_states[row].astype(self._states.dtype)
@@ -158,13 +159,14 @@ class TrajectoryBuffer:
             self._states[row, steps].copy(),
             self._actions[row, steps].copy(),
             self._log_backward[row, steps].copy(),
+            self._shaping[row, steps].copy(),
             log_reward,
             final,
         )
 
     def _grow(self) -> None:
         """Make room for trajectories twice as long."""
-        for name in ("_states", "_actions", "_log_backward"):
+        for name in ("_states", "_actions", "_log_backward", "_shaping"):
             array = getattr(self, name)
             setattr(self, name, np.concatenate([array, np.zeros_like(array)], axis=1))
 
@@ -190,8 +192,8 @@ class TrajectoryBuffer:
             trajectories: finished ones.
             learnt_backward: derive what a learnt P_B needs, too.
         """
-        states, actions, log_backward = (
-            np.concatenate(arrays) for arrays in list(zip(*trajectories, strict=True))[:3]
+        states, actions, log_backward, shaping = (
+            np.concatenate(arrays) for arrays in list(zip(*trajectories, strict=True))[:4]
         )
         states = states.astype(self.state_space.dtype)
         lengths = np.array([len(trajectory.actions) for trajectory in trajectories])
@@ -208,6 +210,7 @@ class TrajectoryBuffer:
             masks=self._tensor(self.dag.action_mask(states)),
             actions=self._tensor(actions.astype(np.int64)),
             log_backward=self._tensor(log_backward),
+            shaping=self._tensor(shaping),
             log_reward=self._tensor(log_reward),
             dones=self._tensor(dones),
             lengths=self._tensor(lengths),
@@ -250,6 +253,7 @@ class TrajectoryBuffer:
             self._states[row, steps] = part.states
             self._actions[row, steps] = part.actions
             self._log_backward[row, steps] = part.log_backward
+            self._shaping[row, steps] = part.shaping
             self._lengths[row] = len(part.actions)
             if len(part.actions):
                 last = part.states[-1:].astype(self._reached.dtype), part.actions[-1:]

@@ -27,8 +27,8 @@ class TransitionBatch:
         states, next_states: int64 (n, d).
         masks, next_masks: bool (n, n_actions).
         actions: int64 (n,).
-        log_backward, log_reward: float32 (n,), the two parts of the reward, kept apart; the first
-            by the P_B that holds now.
+        log_backward, log_reward, shaping: float32 (n,), the parts of the reward, kept apart; the
+            first by the P_B that holds now, the last what a potential adds.
         dones: bool (n,).
         weights: float32 (n,), importance weights, largest 1; all 1 without them.
         indices: int64 array (n,), where the transitions lie in the buffer.
@@ -39,6 +39,7 @@ class TransitionBatch:
     actions: th.Tensor
     log_backward: th.Tensor
     log_reward: th.Tensor
+    shaping: th.Tensor
     next_states: th.Tensor
     next_masks: th.Tensor
     dones: th.Tensor
@@ -48,7 +49,7 @@ class TransitionBatch:
     @property
     def rewards(self) -> th.Tensor:
         """The reward of Theorem 1, float32 (n,)."""
-        return self.log_backward + self.log_reward
+        return self.log_backward + self.log_reward + self.shaping
 
 
 class TransitionBuffer(ReplayBuffer):
@@ -109,6 +110,7 @@ class TransitionBuffer(ReplayBuffer):
             "actions": np.zeros(capacity, np.int32),
             "log_backward": np.zeros(capacity, np.float32),
             "log_reward": np.zeros(capacity, np.float32),
+            "shaping": np.zeros(capacity, np.float32),
             "dones": np.zeros(capacity, bool),
         }
         self.tree = SumTree(capacity) if alpha > 0 else None
@@ -143,6 +145,7 @@ class TransitionBuffer(ReplayBuffer):
         arrays["actions"][rows] = actions
         arrays["log_backward"][rows] = transition.log_backward
         arrays["log_reward"][rows] = transition.log_reward
+        arrays["shaping"][rows] = transition.shaping
         arrays["dones"][rows] = transition.done
         indices = np.arange(rows.start, rows.stop)
         self._new = [*self._new, indices][-self.buffer_size :]  # older ones are gone
@@ -212,6 +215,7 @@ class TransitionBuffer(ReplayBuffer):
             actions=self._tensor(arrays["actions"].astype(np.int64)),
             log_backward=self._log_backward_at(indices),
             log_reward=self._tensor(arrays["log_reward"]),
+            shaping=self._tensor(arrays["shaping"]),
             next_states=self._tensor(next_states.astype(np.int64)),
             next_masks=self._tensor(self.dag.action_mask(next_states)),
             dones=self._tensor(arrays["dones"]),

@@ -146,6 +146,10 @@ class BitSequence(DAG):
         """Return −reward_exponent·min_m Hamming(x, m) of finished states, float64 (m,)."""
         return -self.reward_exponent * self.mode_distances(states).min(axis=1)
 
+    def potential(self, states: States) -> Floats:
+        """Return −reward_exponent·min_m Hamming over the words that are filled, float64 (m,)."""
+        return self.log_reward(states)
+
     def mode_distances(self, states: States) -> NDArray[np.int64]:
         """Return the Hamming distances to all modes, int64 (m, n_modes).
 

@@ -173,6 +173,10 @@ class Hypergrid(DAG):
         # The inner bands lie inside the outer ones, so the least band of any coordinate decides.
         return self._log_levels.take(self._bands.take(states.T).min(axis=0))
 
+    def potential(self, states: States) -> Floats:
+        """Return log R of the cell, float64 (n,): the construction could stop in any."""
+        return self.log_reward(states)
+
     def log_partition(self) -> float | None:
         """Return log Z of the built-in rewards, in closed form for grids of any size.
 

@@ -365,6 +365,17 @@ class Molecule(DAG):
     def log_reward(self, states: States) -> Floats:
         return np.asarray(self.reward(states))
 
+    def potential(self, states: States) -> Floats:
+        """Return log R of trees of at least ``min_blocks`` blocks, finished or not, else 0; (n,).
+
+        It asks for a reward at every step, of each distinct tree once while it is remembered.
+        """
+        n_blocks = (states[:, : self.max_blocks] < self.vocabulary.n_blocks).sum(axis=1)
+        values, judged = np.zeros(len(states)), n_blocks >= self.min_blocks
+        if judged.any():
+            values[judged] = self.log_reward(states[judged])
+        return values
+
     # ---- what other libraries see -----------------------------------------------------------
 
     def other_observations(self) -> Mapping[str, Observation]:
