@@ -21,8 +21,9 @@ def check_dag(dag: DAG, max_states: int = 100_000) -> None:
     masks agree with ``step``; that backward undoes forward, and forward backward; that every
     backward trajectory ends at s0; that there is no cycle; that rows are canonical (the two
     directions meet in the same rows); that nothing writes into the rows that it is given; that
-    P_B sums to one over the edges into each state; that log R is finite, and a potential, the same for the same state, and ``log_partition``
-    log Σ R where it is given; that observations lie in their space and, unless ``states_of`` is
+    P_B sums to one over the edges into each state; that log R is finite, and ``log_partition``
+    log Σ R where it is given; that a potential, where there is one, is finite and the same for the
+    same state; that observations lie in their space and, unless ``states_of`` is
     left out (NotImplementedError: they lose information), give their states back.
 
     Args:
