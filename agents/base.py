@@ -24,7 +24,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from gfn_gym.arguments import number, unit, whole
 from gfn_gym.dag import DAG, Mask, States
-from gfn_gym.mdp import BackwardPolicy, sample_actions
+from gfn_gym.mdp import BackwardPolicy, sample_legal_actions
 from gfn_gym.observation import Observer
 
 from .architectures import Architecture, architecture_of
@@ -241,7 +241,7 @@ class GFNAlgorithm(TrainingLoop):
         epsilon = self.exploration_schedule(self._current_progress_remaining)
         if epsilon > 0:
             explore = generator.random(len(actions)) < epsilon
-            actions = np.where(explore, sample_actions(simulator.mask, generator), actions)
+            actions = np.where(explore, sample_legal_actions(simulator.mask, generator), actions)
         return actions, actions
 
     def _acting_logits(self, states: States, mask: Mask) -> NDArray[Any]:

@@ -16,7 +16,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import nn
 
 from gfn_gym.dag import DAG, Actions, Floats, Mask, States
-from gfn_gym.mdp import sample_from
+from gfn_gym.mdp import sample_from_log_probs
 from gfn_gym.observation import Observer
 
 from . import targets
@@ -139,7 +139,7 @@ class GFNPolicy(BasePolicy):
         """Choose an action a row of logits (n, n_actions): drawn from softmax(·/λ), or its mode."""
         if deterministic:
             return np.argmax(logits, axis=1)
-        return sample_from(logits / self.roles.temperature, self.generator)
+        return sample_from_log_probs(logits / self.roles.temperature, self.generator)
 
     def _predict(self, observation: Any, deterministic: bool = False) -> th.Tensor:
         states = self.observer.states_of(observation.cpu().numpy())

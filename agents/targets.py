@@ -144,10 +144,14 @@ def sub_trajectory_balance(
 
 
 def geometric_weights(lengths: th.Tensor, decay: float) -> th.Tensor:
-    """The weights of all pieces of trajectories with these numbers of edges (m,), (m, T + 1, T + 1).
+    """The weights of all pieces of m trajectories, (m, T + 1, T + 1).
 
     A piece of n edges weighs ``decay`` ** n, above 0, and those of a trajectory sum to one:
     SubTB(λ) of arXiv:2209.12782, within each trajectory. 0 where there is no piece.
+
+    Args:
+        lengths: int64 (m,), edges of each trajectory.
+        decay: λ, above 0.
     """
     place = th.arange(int(lengths.max()) + 1, device=lengths.device)
     edges = place[None, :] - place[:, None]  # [T + 1, T + 1], from row to column

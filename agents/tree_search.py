@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfn_gym.dag import Actions, Floats, Mask, States
-from gfn_gym.graph import Indices, batches
-from gfn_gym.mdp import MDP, sample_actions, sample_from
+from gfn_gym.graph import batches
+from gfn_gym.mdp import MDP, sample_from_log_probs, sample_legal_actions
+from gfn_gym.ragged import Indices
 
 EdgeLogFlow = Callable[[States, Mask], NDArray[Any]]
 """States (n, d) and their masks → log F of the edges out of them, (n, n_actions), −inf if none."""
@@ -131,9 +132,9 @@ class _Forest:
         legal = q > -np.inf
         share = self.epsilon * legal.sum(axis=1) / np.log(self.visits[trees, nodes] + 1)
         explore = self.generator.random(len(q)) < share
-        actions = sample_from(q, self.generator)
+        actions = sample_from_log_probs(q, self.generator)
         if explore.any():
-            actions[explore] = sample_actions(legal[explore], self.generator)
+            actions[explore] = sample_legal_actions(legal[explore], self.generator)
         return actions
 
     def _look(self, trees: Indices, nodes: Indices, actions: Actions) -> None:

@@ -27,21 +27,21 @@ from rdkit.Chem import rdDepictor
 from gfn_gym.agents import EvaluationCallback, GFNAlgorithm, ModesCallback, as_policy
 from gfn_gym.envs.molecule.assemble import Assembler
 from gfn_gym.envs.molecule.dag import Molecule
+from gfn_gym.envs.molecule.metrics import (
+    Molecules,
+    TanimotoModes,
+    diverse_molecules,
+    diversity,
+    scores_of,
+    top_molecules,
+)
+from gfn_gym.envs.molecule.test_set import paper_test_molecules
 from gfn_gym.evaluation import (
     ExactCorrelation,
     Policy,
     elbo,
     initial_log_flow,
     sample,
-)
-from gfn_gym.evaluation.molecules import (
-    Molecules,
-    TanimotoModes,
-    diverse_molecules,
-    diversity,
-    paper_test_molecules,
-    scores_of,
-    top_molecules,
 )
 from plots import draw_metrics, draw_molecules
 from runs import (

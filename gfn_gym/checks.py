@@ -19,11 +19,11 @@ def check_dag(dag: DAG, max_states: int = 100_000) -> None:
 
     It is to a DAG what ``check_env`` is to an environment. Checked are shapes and dtypes; that
     masks agree with ``step``; that backward undoes forward, and forward backward; that every
-    backward walk ends at s0; that there is no cycle; that rows are canonical (the two directions
-    meet in the same rows); that no step writes into the rows it is given; that P_B sums to one
-    over the edges into each state; that log R is finite, and ``log_partition`` log Σ R where it
-    is given; that observations lie in their space and, unless ``states_of`` is left out
-    (NotImplementedError: they lose information), give their states back.
+    backward trajectory ends at s0; that there is no cycle; that rows are canonical (the two
+    directions meet in the same rows); that nothing writes into the rows that it is given; that
+    P_B sums to one over the edges into each state; that log R is finite, and ``log_partition``
+    log Σ R where it is given; that observations lie in their space and, unless ``states_of`` is
+    left out (NotImplementedError: they lose information), give their states back.
 
     Args:
         dag: a DAG at a small size.
@@ -100,6 +100,13 @@ def _check_purity(graph: Graph) -> None:
     given = nexts.copy()
     dag.backward_step(given, undo)
     _require(_same(given, nexts), nexts, "backward_step must not change the states it is given")
+    edges = Edges(states.copy(), actions.copy(), nexts.copy())
+    for hook in (dag.n_parallel, dag.backward_group, dag.log_uniform_backward):
+        with np.errstate(all="ignore"):  # wrong masks are found out below
+            hook(edges)
+        kept = _same(edges.states, states) & _same(edges.next_states, nexts)
+        kept &= edges.actions == actions
+        _require(kept, states, f"{hook.__name__} must not change the edges it is given")
 
 
 def _check_states(graph: Graph, states: States) -> None:
@@ -150,7 +157,7 @@ def _check_backward_steps(graph: Graph, states: States, undo: Actions) -> None:
     _require(
         graph.index_of(parents) >= 0,
         states,
-        "backward_step leads to a state that no forward walk reaches",
+        "backward_step leads to a state that no forward trajectory reaches",
     )
     _require(
         graph.index_of(parents) < graph.index_of(states),

@@ -71,6 +71,14 @@ class DAG(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.state_space})"
 
+    def structure(self) -> tuple[Any, ...]:
+        """Return what two DAGs must share for a model of one to fit the other.
+
+        The class, the states and the actions; a domain adds what their numbers stand for, where
+        its arguments decide that.
+        """
+        return type(self), self.state_space, self.n_actions, self.stop_action
+
     # ---- construction -----------------------------------------------------------------------
 
     @abstractmethod
@@ -208,7 +216,9 @@ class DAG(ABC):
     # ---- drawing ----------------------------------------------------------------------------
 
     def render(self, trajectory: States, mode: str) -> Any:
-        """Draw a walk, states (t, d) from s0 on: a string for "ansi", (h, w, 3) for "rgb_array".
+        """Draw a trajectory, states (t, d) from s0 on.
+
+        For "ansi" that is a string, for "rgb_array" uint8 (h, w, 3).
 
         The default writes the states one below the other; a domain draws something better.
         """

@@ -55,7 +55,7 @@ class Edges:
 # ---- the edges around given ones --------------------------------------------------------------
 
 
-def in_edges(dag: DAG, states: States) -> tuple[Indices, States, Actions]:
+def in_edges(dag: DAG, states: States) -> tuple[Indices, States, Indices]:
     """Return every construction edge into each of some states (n, d), parallel ones one by one.
 
     Where actions have no parallels this costs a backward step per parent; else those of the
@@ -76,7 +76,7 @@ def in_edges(dag: DAG, states: States) -> tuple[Indices, States, Actions]:
         rows, undo, parents = rows[first], undo[first], parents[first]
     actions = np.asarray(dag.forward_action(states[rows], undo), dtype=np.int64)
     which, edges = parallel_edges(dag, Edges(parents, actions, states[rows]))
-    return rows[which], edges.states, edges.actions
+    return rows[which], edges.states, np.asarray(edges.actions, dtype=np.int64)
 
 
 def parallel_edges(dag: DAG, edges: Edges) -> tuple[Indices, Edges]:

@@ -80,7 +80,7 @@ class Simulator:
         return np.where(rows[:, None], self._first_state, self.states)
 
     def _terminate(self, actions: Actions, legal: Mask) -> Transition:
-        # An illegal row walks along some legal edge, and is then put back as if it had not.
+        # An illegal row takes some legal action, and is then put back as if it had not.
         safe = np.where(legal, actions, np.argmax(self.mask, axis=1))
         transition = self.mdp.step(self.states, safe)
         transition.next_states[~legal] = self.states[~legal]
@@ -177,7 +177,7 @@ class GFNEnv(gymnasium.Env[Any, Any]):
         return self._observation(), float(transition.rewards[0]), done, False, self._info()
 
     def render(self) -> Any:
-        """Draw the walk so far, as ``render_mode`` says; None without one."""
+        """Draw the trajectory so far, as ``render_mode`` says; None without one."""
         if self.render_mode is None:
             return None
         if not self._trajectory:

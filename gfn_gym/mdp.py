@@ -10,6 +10,7 @@ there, parallel actions included; only then does P(x) ∝ R(x) hold exactly.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -149,7 +150,7 @@ def legal_actions(mask: Mask, actions: Actions) -> Mask:
     return np.asarray(inside & mask[np.arange(len(mask)), actions * inside])
 
 
-def sample_actions(mask: Mask, generator: np.random.Generator) -> NDArray[np.int64]:
+def sample_legal_actions(mask: Mask, generator: np.random.Generator) -> NDArray[np.int64]:
     """Draw uniformly among the legal actions of each row of a mask; int64 (n,).
 
     Raises:
@@ -167,10 +168,23 @@ def sample_actions(mask: Mask, generator: np.random.Generator) -> NDArray[np.int
     return legal[bounds[:-1] + rank] - starts[:-1]
 
 
-def sample_from(log_probs: NDArray[Any], generator: np.random.Generator) -> NDArray[np.int64]:
+def sample_from_log_probs(
+    log_probs: NDArray[Any], generator: np.random.Generator
+) -> NDArray[np.int64]:
     """Draw an action a row from log-probabilities (n, n_actions), −inf where illegal; (n,).
 
     By the Gumbel-max trick: exact, and an action of −inf is never drawn.
     """
     noise = -np.log(generator.standard_exponential(log_probs.shape))
     return np.argmax(log_probs + noise, axis=1)
+
+
+def __getattr__(name: str) -> Any:
+    renamed = {"sample_actions": sample_legal_actions, "sample_from": sample_from_log_probs}
+    if name not in renamed:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    new = renamed[name]
+    warnings.warn(
+        f"gfn_gym.mdp.{name} is now called {new.__name__}", DeprecationWarning, stacklevel=2
+    )
+    return new

@@ -33,7 +33,7 @@ from gfn_gym.envs.molecule.dag import Molecule
 from gfn_gym.envs.molecule.trees import Trees
 from gfn_gym.evaluation import evaluate_exact
 from gfn_gym.graph import enumerate_graph
-from gfn_gym.mdp import sample_actions
+from gfn_gym.mdp import sample_legal_actions
 
 SMALL: dict[str, Any] = {"width": 16, "steps": 3}
 
@@ -49,7 +49,7 @@ def walks(dag: Molecule, n: int = 12) -> States:
     generator, states = np.random.default_rng(0), dag.initial_states(n)
     found = [states[:1]]
     while len(states):
-        actions = sample_actions(dag.action_mask(states), generator)
+        actions = sample_legal_actions(dag.action_mask(states), generator)
         states, done = dag.step(states, actions)
         found.append(states)
         states = states[~done]
@@ -202,7 +202,7 @@ def test_values_of_single_actions_and_their_gradient(
     tensors = [
         th.from_numpy(array.astype(dtype))
         for array, dtype in (
-            (states, np.int64), (masks, bool), (sample_actions(masks, generator), np.int64)
+            (states, np.int64), (masks, bool), (sample_legal_actions(masks, generator), np.int64)
         )
     ]  # fmt: skip
     net = network(ours, dueling=dueling, temperature=temperature)

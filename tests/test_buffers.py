@@ -14,7 +14,7 @@ from gfn_gym.agents import SoftDQN
 from gfn_gym.agents.replay.sum_tree import SumTree
 from gfn_gym.agents.replay.transition_buffer import TransitionBuffer
 from gfn_gym.envs.hypergrid import Hypergrid
-from gfn_gym.mdp import Transition, sample_actions
+from gfn_gym.mdp import Transition, sample_legal_actions
 
 # ---- sum tree -------------------------------------------------------------------------------
 
@@ -237,7 +237,7 @@ def test_sampled_masks_and_rewards_are_those_of_the_dag(dag: DAG) -> None:
     mdp, generator = MDP(dag), np.random.default_rng(0)
     buffer, states = make_buffer(300, n_envs=10, dag=dag), dag.initial_states(10)
     for _ in range(30):
-        actions = sample_actions(dag.action_mask(states), generator)
+        actions = sample_legal_actions(dag.action_mask(states), generator)
         transition = mdp.step(states, actions)
         buffer.add(states, actions, transition)
         states = np.where(transition.done[:, None], dag.initial_states(10), transition.next_states)

@@ -42,7 +42,7 @@ class MaskAllowsTooMuch(Strides):
 
 
 class MaskAllowsTooLittle(Strides):
-    """no forward walk reaches|forward_action is illegal in the parent"""
+    """no forward trajectory reaches|forward_action is illegal in the parent"""
 
     def action_mask(self, states):
         return super().action_mask(states) & (np.arange(5) != 0)
@@ -79,7 +79,7 @@ class BackwardMaskInStart(Strides):
 
 
 class BackwardMaskTooMuch(Piles):
-    """backward_step leads to a state that no forward walk reaches"""
+    """backward_step leads to a state that no forward trajectory reaches"""
 
     def backward_mask(self, states):
         return np.repeat(states.any(axis=1, keepdims=True), 3, axis=1)
@@ -183,6 +183,14 @@ class UniformBackwardWrong(Piles):
 
     def log_uniform_backward(self, edges):
         return -np.log(self.backward_mask(edges.next_states).sum(axis=1))
+
+
+class EdgesChanged(Piles):
+    """backward_group must not change the edges it is given"""
+
+    def backward_group(self, edges):
+        edges.next_states -= edges.states
+        return edges.next_states == 1
 
 
 class Cycle(Strides):

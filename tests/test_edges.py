@@ -150,7 +150,7 @@ def test_an_old_method_may_call_its_parents() -> None:
 
     edges = enumerate_graph(Piles()).edges(slice(None))
     with pytest.warns(DeprecationWarning, match="n_parallel takes Edges"):
-        found = Twice().n_parallel(edges)
+        found = Twice().n_parallel(edges)  # type: ignore[call-arg, arg-type]
     np.testing.assert_array_equal(found, 2 * Piles().n_parallel(edges))
 
 

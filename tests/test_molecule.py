@@ -17,7 +17,7 @@ from gfn_gym.envs.molecule.canonical import Canonicaliser
 from gfn_gym.envs.molecule.dag import Molecule
 from gfn_gym.envs.molecule.vocabulary import Vocabulary
 from gfn_gym.graph import enumerate_graph
-from gfn_gym.mdp import MDP, sample_actions
+from gfn_gym.mdp import MDP, sample_legal_actions
 from seh_data import FOLDER, needs_data, read
 
 PAPERS = (FOLDER or Path()) / "blocks_PDB_105.json"
@@ -49,7 +49,7 @@ def random_walks(dag, n, generator):
     """Edges of n random walks: states, actions, next states; each once."""
     states, parts = dag.initial_states(n), []
     while len(states):
-        actions = sample_actions(dag.action_mask(states), generator)
+        actions = sample_legal_actions(dag.action_mask(states), generator)
         moves = actions != 0
         nexts, _ = dag.step(states[moves], actions[moves])
         parts.append((states[moves], actions[moves], nexts))
@@ -225,7 +225,7 @@ def test_an_edge_is_canonicalised_once_under_a_backward_policy(canonicalised):
         del canonicalised[:]
         legal = dag.action_mask(states)
         legal[:, dag.stop_action] = False
-        actions = sample_actions(legal, generator)
+        actions = sample_legal_actions(legal, generator)
         transition = mdp.step(states, actions)
         # Of two blocks alike, each must be taken off to see where that leads: once for the group,
         # once for the parallel edges.
@@ -367,7 +367,7 @@ def test_the_papers_test_molecules_can_be_built():
     assert len(distinct) == len({molecule["smiles"] for molecule in given}) == 891
     for _ in range(dag.max_blocks):
         left = (states != dag.initial_states(1)).any(axis=1)
-        undo = sample_actions(dag.backward_mask(states[left]), generator)  # each has a way back
+        undo = sample_legal_actions(dag.backward_mask(states[left]), generator)
         states[left] = dag.backward_step(states[left], undo)
     assert (states == dag.initial_states(1)).all()
 
@@ -394,7 +394,7 @@ def test_blocks_from_a_file(tmp_path):
     with pytest.raises(ValueError, match="must map the same numbers"):
         molecules(maps)
     maps.write_text("[[")
-    with pytest.raises(ValueError, match=r"maps\.json is no JSON file"):
+    with pytest.raises(ValueError, match=r"maps\.json is not a JSON file"):
         molecules(maps)
     with pytest.raises(FileNotFoundError, match="blocks='pdb205': there is no such file"):
         molecules("pdb205")
@@ -408,7 +408,7 @@ def test_blocks_from_a_file(tmp_path):
     [
         ({"blocks": []}, r"blocks=\[\]: give at least one pair"),
         ({"blocks": ["CO"]}, r"blocks\[0\]='CO' must be a pair"),
-        ({"blocks": [["C1CC", [0]]]}, "'C1CC' is no valid SMILES"),
+        ({"blocks": [["C1CC", [0]]]}, "'C1CC' is not a valid SMILES"),
         ({"blocks": [["C.C", [0]]]}, "'C.C' is in several pieces"),
         ({"blocks": [["CO", [2]]]}, r"atoms \[2\] of 'CO' must be at least one index from 0 to 1"),
         ({"blocks": [["CO", []]]}, r"atoms \[\] of 'CO'"),
@@ -463,7 +463,7 @@ def test_the_environment_steps_a_batch_like_single_ones():
         env.reset()
     ended = np.zeros(3, dtype=bool)
     for _ in range(20):
-        actions = sample_actions(infos["action_mask"], generator)
+        actions = sample_legal_actions(infos["action_mask"], generator)
         observations, rewards, terminated, _, infos = batch.step(actions)
         for i, env in enumerate(singles):
             if ended[i]:

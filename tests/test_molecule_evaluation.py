@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from functools import cache
 from itertools import combinations
 from pathlib import Path
@@ -18,6 +20,15 @@ from gfn_gym.dag import States
 from gfn_gym.edges import Edges, parallel_edges
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.envs.molecule.dag import Molecule
+from gfn_gym.envs.molecule.metrics import (
+    TanimotoModes,
+    distinct_molecules,
+    diverse_molecules,
+    diversity,
+    scores_of,
+    top_molecules,
+)
+from gfn_gym.envs.molecule.test_set import paper_test_molecules
 from gfn_gym.envs.molecule.vocabulary import Pair
 from gfn_gym.evaluation import (
     Ancestry,
@@ -27,15 +38,6 @@ from gfn_gym.evaluation import (
     pearson,
     sample,
     uniform_policy,
-)
-from gfn_gym.evaluation.molecules import (
-    TanimotoModes,
-    distinct_molecules,
-    diverse_molecules,
-    diversity,
-    paper_test_molecules,
-    scores_of,
-    top_molecules,
 )
 from gfn_gym.graph import enumerate_graph
 from seh_data import data_folder, needs_data
@@ -180,7 +182,7 @@ def test_diversity_is_the_mean_distance() -> None:
     expected = np.mean([1 - similarity(a, b) for a, b in combinations(smiles, 2)])
     assert diversity(smiles) == pytest.approx(expected)
     assert np.isnan(diversity(["CCO"]))
-    with pytest.raises(ValueError, match="'no' is no valid SMILES"):
+    with pytest.raises(ValueError, match="'no' is not a valid SMILES"):
         diversity(["CCO", "no"])
 
 
@@ -260,3 +262,11 @@ def test_all_test_molecules_of_the_paper_are_evaluated(data_folder: Path) -> Non
     small = paper_test_molecules(Molecule("pdb105", tilted, max_blocks=5))
     assert len(small.states) + len(small.left_out) == 950
     assert "there must be 1 to max_blocks=5" in small.left_out[0][1]
+
+
+def test_the_old_place_of_the_metrics_goes_on_working() -> None:
+    sys.modules.pop("gfn_gym.evaluation.molecules", None)
+    with pytest.warns(DeprecationWarning, match=r"moved to gfn_gym\.envs\.molecule\.metrics"):
+        old = importlib.import_module("gfn_gym.evaluation.molecules")
+    assert old.TanimotoModes is TanimotoModes
+    assert old.paper_test_molecules is paper_test_molecules

@@ -28,7 +28,7 @@ from gfn_gym.envs.molecule.dag import Molecule
 from gfn_gym.envs.molecule.resilient import RewardError, SmilesReward
 from gfn_gym.envs.molecule.rewards import QedSa, Seh, log_power, make_reward
 from gfn_gym.envs.molecule.vocabulary import Vocabulary
-from gfn_gym.mdp import MDP, sample_actions
+from gfn_gym.mdp import MDP, sample_legal_actions
 from seh_data import data_folder, needs_data
 from slow_rewards import Counting, Docking, DownAfter, failing, reward_of
 
@@ -52,7 +52,7 @@ def random_objects(dag, n, seed=0):
     states, done = dag.initial_states(n), np.zeros(n, dtype=bool)
     while not done.all():
         left = np.flatnonzero(~done)
-        actions = sample_actions(dag.action_mask(states[left]), rng)
+        actions = sample_legal_actions(dag.action_mask(states[left]), rng)
         transition = mdp.dag.step(states[left], actions)
         states[left], done[left] = transition
     return states

@@ -16,7 +16,7 @@ from gfn_gym import GFNEnv
 from gfn_gym.agents import MunchausenDQN, SoftActorCritic, SoftDQN, as_policy
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.evaluation import evaluate_exact, solve
-from gfn_gym.mdp import sample_actions
+from gfn_gym.mdp import sample_legal_actions
 from tables import Table, fill_with_flows, table_of
 
 log = math.log
@@ -34,7 +34,7 @@ def store_random_walks(model: Any, steps: int) -> None:
     env.reset()
     for _ in range(steps):
         states = env.simulator.states
-        actions = sample_actions(env.simulator.mask, generator)
+        actions = sample_legal_actions(env.simulator.mask, generator)
         transition, _ = env.step_states(actions)
         model.replay_buffer.add(states, actions, transition)
 

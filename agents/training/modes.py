@@ -22,7 +22,7 @@ class ModesCallback(BaseCallback):
     Args:
         tracker: made from a DAG, it counts the modes; by default :class:`ModeTracker`, for domains
             with known modes, such as bit sequences. For molecules there is
-            :class:`gfn_gym.evaluation.molecules.TanimotoModes`.
+            :class:`gfn_gym.envs.molecule.metrics.TanimotoModes`.
 
     Attributes:
         tracker: which ones were found; anew with another DAG, and when counting starts anew.

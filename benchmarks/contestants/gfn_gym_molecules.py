@@ -18,7 +18,7 @@ import numpy as np  # noqa: E402
 import gfn_gym  # noqa: E402
 from gfn_gym.env import Simulator  # noqa: E402
 from gfn_gym.envs.molecule.dag import Molecule  # noqa: E402
-from gfn_gym.mdp import MDP, sample_actions  # noqa: E402
+from gfn_gym.mdp import MDP, sample_legal_actions  # noqa: E402
 
 STEPS = 20  # of one measured call
 
@@ -31,7 +31,7 @@ def simulated(dag, n, generator):
     """Yield endlessly how many of n constructions each step has ended."""
     simulator = Simulator(MDP(dag), n)
     while True:
-        transition = simulator.step(sample_actions(simulator.mask, generator))
+        transition = simulator.step(sample_legal_actions(simulator.mask, generator))
         simulator.finish_step(transition.done)
         yield int(transition.done.sum())
 
@@ -46,7 +46,7 @@ def vectorised(dag, n, generator, observation):
     )
     _, info = env.reset()
     while True:
-        _, _, terminated, _, info = env.step(sample_actions(info["action_mask"], generator))
+        _, _, terminated, _, info = env.step(sample_legal_actions(info["action_mask"], generator))
         yield int(terminated.sum())
 
 

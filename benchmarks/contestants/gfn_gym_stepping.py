@@ -14,7 +14,7 @@ import gymnasium  # noqa: E402
 import numpy as np  # noqa: E402
 
 import gfn_gym  # noqa: E402, F401
-from gfn_gym.mdp import sample_actions  # noqa: E402
+from gfn_gym.mdp import sample_legal_actions  # noqa: E402
 
 STEPS = 100  # of one measured call
 
@@ -40,7 +40,7 @@ def main() -> None:
         for _ in range(STEPS):
             if args.stop == "forced":
                 mask[mask[:, :NDIM].any(axis=1), NDIM] = 0
-            _, _, terminated, _, info = env.step(sample_actions(mask, generator))
+            _, _, terminated, _, info = env.step(sample_legal_actions(mask, generator))
             mask = info["action_mask"]
             counted += args.num_envs - int(resetting.sum())
             if args.autoreset == "NextStep":

@@ -18,8 +18,9 @@ from algorithms import BASELINES, OURS, make_run
 from command_line import run_command
 from experiment import Experiment, Panel, Row, Run, quick_version
 from gfn_gym.agents import ModesCallback
+from gfn_gym.envs.molecule.metrics import TanimotoModes
+from gfn_gym.envs.molecule.test_set import paper_test_molecules
 from gfn_gym.evaluation import ExactCorrelation, Policy
-from gfn_gym.evaluation.molecules import TanimotoModes, paper_test_molecules
 
 
 def runs(betas: tuple[int, ...], policy: str, **ours: Any) -> list[Run]:

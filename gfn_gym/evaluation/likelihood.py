@@ -12,7 +12,7 @@ from gfn_gym.edges import in_edges
 from gfn_gym.evaluation.exact import log_terminal_distribution
 from gfn_gym.evaluation.metrics import pearson, spearman
 from gfn_gym.evaluation.policy import Policy, checked_backward_policy
-from gfn_gym.evaluation.sampling import check_objects, check_reached_start, walk_back
+from gfn_gym.evaluation.sampling import check_objects, check_reached_start, draw_backward
 from gfn_gym.graph import Graph, Indices, batches, lay_out
 from gfn_gym.mdp import MDP, BackwardPolicy, log_reward_of
 from gfn_gym.ragged import ragged_ranges
@@ -60,18 +60,20 @@ def log_likelihood(
         policy: states → log-probabilities.
         objects: (n, d), finished objects.
         n_samples: trajectories to each object that is sampled, at least 2.
-        max_ancestors: explore so many ancestors of an object at most; 0 samples always.
+        max_ancestors: the most ancestors of an object that are explored; 0 samples always.
         seed: of a generator of its own, or a generator to go on with.
         batch_size: states or trajectories at once; bounds the memory.
         backward_policy: what trajectories are drawn from; None is uniform. It changes the
             standard error, not what is estimated.
 
     Raises:
-        ValueError: a row is no finished object of the DAG, a policy returned no
+        ValueError: a row is not a finished object of the DAG, a policy returned no
             log-probabilities, or n_samples is below 2.
     """
     if n_samples < 2:
-        raise ValueError(f"n_samples={n_samples!r} must be at least 2, or there is no error of it")
+        raise ValueError(
+            f"n_samples={n_samples!r} must be at least 2, or its error cannot be estimated"
+        )
     states = check_objects(dag, objects)
     n = len(states)
     result = Likelihood(np.empty(n), np.zeros(n), np.zeros(n, dtype=bool))
@@ -101,8 +103,8 @@ def _log_ratios(
     wanted = np.repeat(objects, n_samples, axis=0)
     log_ratio = np.empty(len(wanted))
     for part in batches(len(wanted), batch_size):
-        walks = walk_back(mdp, policy, wanted[part], generator)
-        log_ratio[part] = walks.log_forward - walks.log_backward
+        drawn = draw_backward(mdp, policy, wanted[part], generator)
+        log_ratio[part] = drawn.log_forward - drawn.log_backward
     return log_ratio.reshape(len(objects), n_samples)
 
 
@@ -140,7 +142,7 @@ class Ancestry:
         graph: their ancestors.
 
     Raises:
-        ValueError: a row is no finished object of the DAG.
+        ValueError: a row is not a finished object of the DAG.
     """
 
     def __init__(
@@ -182,14 +184,14 @@ class ExactCorrelation:
         dag: the DAG, of any size.
         objects: (n, d), finished objects.
         max_ancestors: leave objects with more ancestors out.
-        batch_size: the policy is asked about so many states at once.
+        batch_size: how many states the policy is asked about at once.
 
     Attributes:
         ancestry: of the objects.
         log_reward: float64 (n,).
 
     Raises:
-        ValueError: a row is no finished object of the DAG, or fewer than two are evaluated.
+        ValueError: a row is not a finished object of the DAG, or fewer than two are evaluated.
     """
 
     def __init__(

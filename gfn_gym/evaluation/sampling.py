@@ -19,7 +19,13 @@ from gfn_gym.evaluation.policy import (
     log_probs_of_actions,
 )
 from gfn_gym.graph import Indices, batches, inside
-from gfn_gym.mdp import MDP, BackwardPolicy, log_reward_of, sample_actions, sample_from
+from gfn_gym.mdp import (
+    MDP,
+    BackwardPolicy,
+    log_reward_of,
+    sample_from_log_probs,
+    sample_legal_actions,
+)
 
 
 @dataclass(slots=True)
@@ -64,7 +70,7 @@ def sample(
         n: how many, at least 1.
         seed: of a generator of its own, or a generator to go on with. The same seed and
             batch_size give the same samples.
-        batch_size: so many trajectories are built at once; bounds the memory.
+        batch_size: trajectories built at once; bounds the memory.
         backward_policy: log-probabilities of backward actions for ``log_backward``; None is
             uniform.
 
@@ -76,28 +82,28 @@ def sample(
     mdp = MDP(dag, checked_backward_policy(dag, backward_policy))
     return _concatenate(
         [
-            _walk_forward(mdp, policy, part.stop - part.start, generator)
+            _draw_forward(mdp, policy, part.stop - part.start, generator)
             for part in batches(n, batch_size)
         ]
     )
 
 
-def _walk_forward(mdp: MDP, policy: Policy, n: int, generator: np.random.Generator) -> Samples:
+def _draw_forward(mdp: MDP, policy: Policy, n: int, generator: np.random.Generator) -> Samples:
     states = mdp.dag.initial_states(n)
-    walked = Samples(states.copy(), np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n, np.int64))
+    drawn = Samples(states.copy(), np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n, np.int64))
     rows = np.arange(n)  # the trajectories that still go on; states are theirs
     while len(rows):
         log_probs = log_probs_of(mdp.dag, policy, states)
-        actions = sample_from(log_probs, generator)
+        actions = sample_from_log_probs(log_probs, generator)
         edge = mdp.step(states, actions)
-        walked.log_forward[rows] += log_probs[np.arange(len(rows)), actions]
-        walked.log_backward[rows] += edge.log_backward
-        walked.lengths[rows] += 1
+        drawn.log_forward[rows] += log_probs[np.arange(len(rows)), actions]
+        drawn.log_backward[rows] += edge.log_backward
+        drawn.lengths[rows] += 1
         over = rows[edge.done]
-        walked.states[over] = edge.next_states[edge.done]
-        walked.log_reward[over] = edge.log_reward[edge.done]
+        drawn.states[over] = edge.next_states[edge.done]
+        drawn.log_reward[over] = edge.log_reward[edge.done]
         rows, states = rows[~edge.done], edge.next_states[~edge.done]
-    return walked
+    return drawn
 
 
 def sample_backward(
@@ -108,7 +114,7 @@ def sample_backward(
     batch_size: int = 1024,
     backward_policy: BackwardPolicy | None = None,
 ) -> Samples:
-    """Draw one trajectory to each given object from P_B(τ | x), walking back to s0.
+    """Draw one trajectory to each given object from P_B(τ | x), from the object back to s0.
 
     P_B is a distribution over edges: where several actions lead from the parent to the state,
     each is equally likely.
@@ -118,14 +124,14 @@ def sample_backward(
         policy: states → log-probabilities, for ``log_forward`` of the same trajectories.
         objects: (n, d), finished objects; repeat a row for several trajectories to it.
         seed: of a generator of its own, or a generator to go on with.
-        batch_size: so many trajectories are walked at once; bounds the memory.
+        batch_size: trajectories drawn at once; bounds the memory.
         backward_policy: log-probabilities of backward actions; None is uniform.
 
     Returns:
         :class:`Samples` whose ``states`` are the objects.
 
     Raises:
-        ValueError: a row is no finished object of the DAG, or a policy returned no
+        ValueError: a row is not a finished object of the DAG, or a policy returned no
             log-probabilities.
     """
     _check_positive(batch_size=batch_size)
@@ -134,13 +140,15 @@ def sample_backward(
     mdp = MDP(dag, checked_backward_policy(dag, backward_policy))
     return _concatenate(
         [
-            walk_back(mdp, policy, states[part], generator)
+            draw_backward(mdp, policy, states[part], generator)
             for part in batches(len(states), batch_size)
         ]
     )
 
 
-def walk_back(mdp: MDP, policy: Policy, objects: States, generator: np.random.Generator) -> Samples:
+def draw_backward(
+    mdp: MDP, policy: Policy, objects: States, generator: np.random.Generator
+) -> Samples:
     """:func:`sample_backward` of one batch of checked objects."""
     dag, n = mdp.dag, len(objects)
     log_forward, log_backward, lengths = np.zeros(n), np.zeros(n), np.zeros(n, np.int64)
@@ -149,13 +157,13 @@ def walk_back(mdp: MDP, policy: Policy, objects: States, generator: np.random.Ge
         lengths += 1
     rows, states = np.arange(n), objects
     while True:
-        on_the_way = dag.backward_mask(states).any(axis=1)
-        check_reached_start(dag, states[~on_the_way])
-        rows, states = rows[on_the_way], states[on_the_way]
+        unfinished = dag.backward_mask(states).any(axis=1)
+        check_reached_start(dag, states[~unfinished])
+        rows, states = rows[unfinished], states[unfinished]
         if not len(rows):
             log_reward = log_reward_of(dag, objects)
             return Samples(objects, log_reward, log_forward, log_backward, lengths)
-        undo = sample_from(mdp.backward_log_probs(states), generator)
+        undo = sample_from_log_probs(mdp.backward_log_probs(states), generator)
         parents = dag.backward_step(states, undo)
         redo = np.asarray(dag.forward_action(states, undo))
         actions = _draw_parallel(dag, Edges(parents, redo, states), generator)
@@ -173,7 +181,7 @@ def _draw_parallel(dag: DAG, edges: Edges, generator: np.random.Generator) -> Ac
         rows, found = parallel_edges(dag, edges[many])
         same = np.zeros((len(many), dag.n_actions), dtype=bool)
         same[rows, found.actions] = True
-        actions[many] = sample_actions(same, generator)
+        actions[many] = sample_legal_actions(same, generator)
     return actions
 
 
@@ -200,7 +208,9 @@ def check_objects(dag: DAG, objects: ArrayLike) -> States:
     states = states.astype(start.dtype)
     mask = dag.action_mask(states)
     ends = ~mask.any(axis=1) if dag.stop_action is None else mask[:, dag.stop_action]
-    _require(ends, states, f"is no finished object of {dag!r}: the construction cannot end there")
+    _require(
+        ends, states, f"is not a finished object of {dag!r}: the construction cannot end there"
+    )
     backward = dag.backward_mask(states)
     built = np.flatnonzero(backward.any(axis=1))
     check_reached_start(dag, np.delete(states, built, axis=0))
@@ -208,7 +218,7 @@ def check_objects(dag: DAG, objects: ArrayLike) -> States:
     parents = dag.backward_step(states[built], undo)
     again, _ = dag.step(parents, dag.forward_action(states[built], undo))
     canonical = np.asarray((again == states[built]).all(axis=1))
-    _require(canonical, states[built], f"is no canonical state of {dag!r}")
+    _require(canonical, states[built], f"is not a canonical state of {dag!r}")
     return states
 
 

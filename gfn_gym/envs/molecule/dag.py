@@ -14,12 +14,12 @@ from gfn_gym.dag import DAG, Actions, Floats, Mask, Observation, States
 from gfn_gym.edges import Edges
 from gfn_gym.envs.molecule.blocks import BLOCKS
 from gfn_gym.envs.molecule.canonical import LARGEST_TREE, Canonical, Canonicaliser
-from gfn_gym.envs.molecule.entries import EntryClasses
-from gfn_gym.envs.molecule.reading import read_trees
+from gfn_gym.envs.molecule.entry_classes import EntryClasses
 from gfn_gym.envs.molecule.recent import Recent
 from gfn_gym.envs.molecule.resilient import SmilesReward
 from gfn_gym.envs.molecule.rewards import StateFunction, make_reward
 from gfn_gym.envs.molecule.trees import Ints, Trees
+from gfn_gym.envs.molecule.trees_from_blocks import read_trees
 from gfn_gym.envs.molecule.vocabulary import Pair, Vocabulary, read_pairs
 
 
@@ -130,6 +130,9 @@ class Molecule(DAG):
     def trees(self, states: States) -> Trees:
         """Read states (n, d) field by field."""
         return Trees.of(states, self.max_blocks)
+
+    def structure(self) -> tuple[Any, ...]:
+        return *super().structure(), self.vocabulary
 
     # ---- construction -----------------------------------------------------------------------
 
@@ -399,7 +402,8 @@ class Molecule(DAG):
             stems: of each, ``[block, atom]`` for each open stem; repeats count.
 
         Raises:
-            ValueError: too many blocks, bonds that do not make a tree, or an atom that is no slot.
+            ValueError: too many blocks, bonds that do not make a tree, or an atom that is not a
+                slot.
         """
         trees = read_trees(self.vocabulary, self.max_blocks, blocks, bonds, stems)
         return self._rows(self._canonical(trees, self._bonded(trees)).trees)
