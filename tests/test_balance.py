@@ -470,7 +470,7 @@ def test_unknown_arguments_and_environments_are_refused(algorithm: Any) -> None:
         make(algorithm, learning_rat=1e-3)
     with pytest.raises(TypeError, match="gamma"):
         make(algorithm, gamma=0.9)
-    with pytest.raises(TypeError, match="no GFN environment"):
+    with pytest.raises(TypeError, match="is not a GFN environment"):
         algorithm("MlpPolicy", "CartPole-v1")
     with pytest.raises(ValueError, match="exactly one of"):
         make(algorithm).learn()
