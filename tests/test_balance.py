@@ -107,7 +107,7 @@ def test_learns_the_hypergrid(
 )
 def test_learns_with_a_learnt_backward_policy(algorithm: Any, dag: DAG) -> None:
     before = evaluate_exact(dag, uniform_policy(dag))["total_variation"]
-    found = learn(algorithm, dag, 3000, learnt_backward=True)
+    found = learn(algorithm, dag, 6000, learnt_backward=True)
     assert found["total_variation"] < 0.05 < 0.25 < before
 
 
@@ -200,7 +200,8 @@ def test_several_gradient_steps_and_replay() -> None:
     for number, steps in enumerate(zip(*[iter(model.seen)] * 3, strict=True)):
         new = finished.walks[4 * number : 4 * number + 4]
         assert all(step[:4] == new for step in steps)
-        assert all(walk in finished.walks[: 4 * number + 4] for step in steps for walk in step[4:])
+        kept = finished.walks[: 4 * number + 8]  # up to three that no round has had yet
+        assert all(walk in kept for step in steps for walk in step[4:])
     drawn = [step[4:] for step in model.seen[6:]]  # from the third round on there is a choice
     assert all(one != other for one, other in pairwise(drawn))
 
