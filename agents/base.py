@@ -7,7 +7,7 @@ import os
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 import torch as th
@@ -24,13 +24,16 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from gfn_gym.arguments import number, unit, whole
 from gfn_gym.dag import DAG, Mask, States
-from gfn_gym.mdp import BackwardPolicy, sample_legal_actions
+from gfn_gym.mdp import MDP, BackwardPolicy, Transition, sample_legal_actions
 from gfn_gym.observation import Observer
 
 from .architectures import Architecture, architecture_of
 from .backward import BackwardEdges, GivenBackward
+from .exploration import PoolExploration, check_exploration, ladder_of
 from .policy import GFNPolicy, Roles
 from .presets import policy_of, with_presets
+from .replay.object_pool import ObjectPool
+from .replay.trajectory import Trajectory
 from .training.callback_states import CallbackStates
 from .training.checkpoint import read_checkpoint, write_checkpoint
 from .training.loop import TrainingLoop
@@ -59,6 +62,7 @@ class GFNAlgorithm(TrainingLoop):
         exploration_initial_eps, exploration_final_eps, exploration_fraction: ε, the chance of a
             uniform legal action, at the start, after that share of the training, and linear
             between.
+        exploration_ladder, replay_pool, local_search: see :mod:`gfn_gym.agents.exploration`.
         max_grad_norm: clip the gradient's norm; None: don't.
         settings: of SB3's ``OffPolicyAlgorithm``.
 
@@ -72,6 +76,9 @@ class GFNAlgorithm(TrainingLoop):
 
     policy: GFNPolicy
     backward: GivenBackward
+    exploration: PoolExploration | None
+    refused_arguments: ClassVar[dict[str, str]] = {}
+    """Arguments of other algorithms that make no sense for this one, and why."""
     learnt_backward = False
 
     def __init_subclass__(cls, **kwargs: Any):
@@ -90,6 +97,9 @@ class GFNAlgorithm(TrainingLoop):
         exploration_initial_eps: float = 0.0,
         exploration_final_eps: float = 0.0,
         exploration_fraction: float = 1.0,
+        exploration_ladder: tuple[float, float] | None = None,
+        replay_pool: int = 0,
+        local_search: float = 0.0,
         max_grad_norm: float | None = None,
         _init_setup_model: bool = True,
         **settings: Any,
@@ -114,6 +124,8 @@ class GFNAlgorithm(TrainingLoop):
         self.exploration_initial_eps = exploration_initial_eps
         self.exploration_final_eps = exploration_final_eps
         self.exploration_fraction = exploration_fraction
+        self.exploration_ladder = exploration_ladder
+        self.replay_pool, self.local_search = replay_pool, local_search
         self.max_grad_norm = max_grad_norm
         self.algorithm = type(self).__name__
         self._metrics: dict[str, list[float]] = defaultdict(list)
@@ -144,6 +156,7 @@ class GFNAlgorithm(TrainingLoop):
         for name in ("exploration_initial_eps", "exploration_final_eps", "exploration_fraction"):
             unit(name, getattr(self, name))
         number("exploration_fraction", self.exploration_fraction, above=0)
+        check_exploration(self.replay_pool, self.local_search, self.exploration_ladder)
         if self.max_grad_norm is not None and self.max_grad_norm != np.inf:
             number("max_grad_norm", self.max_grad_norm, above=0)
         if self.learnt_backward and self.mdp.backward_policy is not None:
@@ -160,7 +173,9 @@ class GFNAlgorithm(TrainingLoop):
         self._check_arguments()
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
-        policy_seed, replay_seed = np.random.SeedSequence(self.seed).spawn(2)
+        policy_seed, replay_seed, pool_seed, search_seed = np.random.SeedSequence(self.seed).spawn(
+            4
+        )
         self.replay_buffer = self._make_buffer(np.random.default_rng(replay_seed))
         self.policy = GFNPolicy(
             self.observation_space,
@@ -180,6 +195,11 @@ class GFNAlgorithm(TrainingLoop):
         self._convert_train_freq()
         train_freq: Any = self.train_freq
         whole("train_freq", train_freq.frequency, least=1)
+        self.exploration = None
+        if self.replay_pool:
+            pool = ObjectPool(self.dag, self.replay_pool, np.random.default_rng(pool_seed))
+            generator = np.random.default_rng(search_seed)
+            self.exploration = PoolExploration(pool, self.local_search, generator)
         self.exploration_schedule = LinearSchedule(
             self.exploration_initial_eps, self.exploration_final_eps, self.exploration_fraction
         )
@@ -208,6 +228,9 @@ class GFNAlgorithm(TrainingLoop):
         self.policy.potential = self.mdp.potential if self.mdp.is_shaped else None
         if not made_alike(before, self.mdp):
             self.replay_buffer.reset()
+            if self.exploration is not None:
+                self.exploration.pool.dag = self.dag
+                self.exploration.pool.reset()
 
     @property
     def dag(self) -> DAG:
@@ -240,8 +263,9 @@ class GFNAlgorithm(TrainingLoop):
         if not np.isfinite(logits.max(axis=1)).all():  # else what is drawn may be illegal
             raise self._diverged("no finite Q is left")
         actions = self.policy.act(logits)
-        epsilon = self.exploration_schedule(self._current_progress_remaining)
-        if epsilon > 0:
+        epsilon = ladder_of(self.exploration_ladder, n_envs)
+        epsilon = np.maximum(epsilon, self.exploration_schedule(self._current_progress_remaining))
+        if epsilon.any():
             explore = generator.random(len(actions)) < epsilon
             actions = np.where(explore, sample_legal_actions(simulator.mask, generator), actions)
         return actions, actions
@@ -285,6 +309,22 @@ class GFNAlgorithm(TrainingLoop):
         self.logger.record("rollout/exploration_rate", epsilon)
         self.logger.record("time/trajectories", self._episode_num)
         super().dump_logs()
+
+    def _after_step(self, transition: Transition) -> None:
+        if self.exploration is not None:
+            self.exploration.after_step(
+                self.env, transition, self._backward_mdp(), self.replay_buffer
+            )
+
+    def _replayed_from_pool(self) -> list[Trajectory]:
+        """Trajectories to pooled objects, as many as were finished since the last round."""
+        if self.exploration is None:
+            return []
+        return self.exploration.replay(self.mdp, self._backward_mdp())
+
+    def _backward_mdp(self) -> MDP:
+        """The decision process with the P_B of the moment, by which objects are taken apart."""
+        return MDP(self.dag, self.backward_policy) if self.backward.is_learnt else self.mdp
 
     def _learn_backward(self, edges: Iterable[BackwardEdges]) -> None:
         """Let P_B learn from what P_F has just drawn, if it learns so, and log it."""
@@ -373,7 +413,7 @@ class GFNAlgorithm(TrainingLoop):
         self.replay_buffer = read_replay_buffer(path, self.replay_buffer, self.verbose)
 
     def _excluded_save_params(self) -> list[str]:
-        ours = ["backward", "_callback_states", "_resumed", "_metrics"]
+        ours = ["backward", "exploration", "_callback_states", "_resumed", "_metrics"]
         return [*super()._excluded_save_params(), *ours]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:

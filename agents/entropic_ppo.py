@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch as th
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
@@ -86,6 +86,16 @@ class EntropicPPO(TrajectoryAlgorithm):
             and ``optimizer_kwargs``.
     """
 
+    refused_arguments: ClassVar[dict[str, str]] = dict.fromkeys(
+        (
+            "replay_trajectories",
+            "replay_batch",
+            "replay_pool",
+            "local_search",
+            "exploration_ladder",
+        ),
+        "a policy gradient learns from its own policy's trajectories only",
+    )
     _start: RoundStart
 
     def __init__(

@@ -87,6 +87,13 @@ class SoftDQN(TransitionAlgorithm):
         exploration_initial_eps: ε at the start: the chance of a uniform legal action.
         exploration_final_eps: ε after ``exploration_fraction``.
         exploration_fraction: share of the training over which ε changes, linearly.
+        exploration_ladder: (low, high): each environment has an ε of its own besides, from low to
+            high in equal ratios, so that some follow the policy and some wander off; None: none.
+        replay_pool: size of a pool of the best objects found that are unlike each other (by
+            :meth:`gfn_gym.DAG.distances`); as many trajectories as were finished are drawn to them
+            backwards by P_B and replayed in each round of updates. 0: none.
+        local_search: the share of trajectories that begin at a pooled object which P_B has taken
+            apart by up to a fifth of its steps, and build it anew. They count like any other.
         max_grad_norm: clip the gradient's norm, except that of P_B's own step; None: don't.
         stats_window_size, tensorboard_log, policy_kwargs, verbose, seed, device: as in SB3, like
             the rest: ``policy_kwargs`` takes the settings of the architecture, ``optimizer_class``
@@ -132,6 +139,9 @@ class SoftDQN(TransitionAlgorithm):
         exploration_initial_eps: float = 0.0,
         exploration_final_eps: float = 0.0,
         exploration_fraction: float = 1.0,
+        exploration_ladder: tuple[float, float] | None = None,
+        replay_pool: int = 0,
+        local_search: float = 0.0,
         max_grad_norm: float | None = None,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,

@@ -50,6 +50,9 @@ class TrajectoryAlgorithm(GFNAlgorithm):
         exploration_initial_eps: float = 0.0,
         exploration_final_eps: float = 0.0,
         exploration_fraction: float = 1.0,
+        exploration_ladder: tuple[float, float] | None = None,
+        replay_pool: int = 0,
+        local_search: float = 0.0,
         max_grad_norm: float | None = None,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
@@ -124,8 +127,9 @@ class TrajectoryAlgorithm(GFNAlgorithm):
             if own.backward is not None:
                 self._learn_backward([own.backward])
             self._begin_round(own)
+        pooled = self._replayed_from_pool()
         for _ in range(gradient_steps):
-            replayed = buffer.sample(self.replay_batch)
+            replayed = [*pooled, *buffer.sample(self.replay_batch)]
             batch = buffer.batch([*new, *replayed], learnt) if replayed else own
             if batch is None:  # possible where train_freq is in steps
                 return

@@ -17,6 +17,7 @@ from . import targets
 from .architectures import Architecture
 from .base import GFNAlgorithm, passed_up
 from .networks import move_towards
+from .replay.trajectory import transitions_of
 from .replay.transition_buffer import TransitionBatch, TransitionBuffer
 from .training.frequency import parse_frequency
 
@@ -56,6 +57,9 @@ class TransitionAlgorithm(GFNAlgorithm):
         exploration_initial_eps: float = 0.0,
         exploration_final_eps: float = 0.0,
         exploration_fraction: float = 1.0,
+        exploration_ladder: tuple[float, float] | None = None,
+        replay_pool: int = 0,
+        local_search: float = 0.0,
         max_grad_norm: float | None = None,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
@@ -123,6 +127,8 @@ class TransitionAlgorithm(GFNAlgorithm):
         """Take gradient steps on batches from the replay buffer."""
         if not self.replay_buffer.size():
             return  # what was collected is not saved with a model, nor kept for another reward
+        for trajectory in self._replayed_from_pool():
+            self.replay_buffer.extend(*transitions_of(trajectory))
         new = self.replay_buffer.take_new()
         if self.backward.is_learnt:
             self._learn_backward(self.replay_buffer.edges_at(new[p]) for p in batches(len(new)))

@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -21,6 +21,9 @@ from gfn_gym.env import GFNEnv, Simulator, integer_actions
 from gfn_gym.mdp import MDP, Transition
 from gfn_gym.observation import Observer
 from gfn_gym.vector_env import GFNVectorEnv
+
+if TYPE_CHECKING:
+    from .replay.trajectory import Trajectory
 
 TRANSPARENT = (PassiveEnvChecker, OrderEnforcing, Monitor)
 """Wrappers that change neither observation nor action nor reward: they are seen through."""
@@ -79,6 +82,17 @@ class GFNVecEnv(VecEnv):
     def _episode(self, row: int) -> dict[str, float]:
         elapsed = round(time.time() - self._start_time, 6)
         return {"r": float(self._returns[row]), "l": int(self._lengths[row]), "t": elapsed}
+
+    def begin_at(self, rows: NDArray[np.int64], starts: Sequence[tuple[Trajectory, int]]) -> None:
+        """Let environments at ``rows`` (k,) begin after some steps of given trajectories.
+
+        What those steps have earned counts as if the environment had taken them itself.
+        """
+        states = np.stack([t.states[steps] for t, steps in starts])
+        self.simulator.place(rows, states.astype(self.dag.state_space.dtype))
+        for row, (t, steps) in zip(rows.tolist(), starts, strict=True):
+            self._returns[row] = t.log_backward[:steps].sum() + t.shaping[:steps].sum()
+            self._lengths[row] = steps
 
     # ---- as a VecEnv ------------------------------------------------------------------------
 

@@ -55,6 +55,8 @@ class DAG(ABC):
         n_backward_actions: number of backward actions.
         stop_action: the action that ends the construction and leaves the object as it is, or
             None where the last construction step completes the object and ends the episode.
+        similar_distance: objects less than this apart (:meth:`distances`) are alike; by default
+            only equal ones are.
         render_modes: what :meth:`render` can draw.
     """
 
@@ -62,6 +64,7 @@ class DAG(ABC):
     n_actions: int
     n_backward_actions: int
     stop_action: int | None
+    similar_distance: float = 1.0
     render_modes: ClassVar[Sequence[str]] = ("ansi",)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -170,6 +173,13 @@ class DAG(ABC):
         :class:`gfn_gym.mdp.MDP`: log R of an unfinished object is a good one where it has one.
         """
         raise NotImplementedError(f"{self!r} has no potential")
+
+    def distances(self, states: States, others: States) -> NDArray[Any]:
+        """Return how far finished objects (n, d) are from others (m, d), (n, m).
+
+        By default the number of coordinates that differ. A pool of objects keeps them apart by it.
+        """
+        return np.asarray((states[:, None] != others[None]).sum(axis=2))
 
     @property
     def has_potential(self) -> bool:

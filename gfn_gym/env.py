@@ -75,6 +75,12 @@ class Simulator:
             self.states = self._restarted(restart)
         self.mask = self.mdp.dag.action_mask(self.states)
 
+    def place(self, rows: NDArray[np.int64], states: States) -> None:
+        """Put the constructions at ``rows`` (k,) into given unfinished states (k, d)."""
+        self.states = self.states.copy()  # the old one may have been handed out
+        self.states[rows] = states
+        self.mask[rows] = self.mdp.dag.action_mask(states)
+
     def _restarted(self, rows: Mask) -> States:
         # A new array, for the old one may have been handed out.
         return np.where(rows[:, None], self._first_state, self.states)

@@ -33,6 +33,9 @@ def with_presets(init: Callable[..., None]) -> Callable[..., None]:
     def with_preset(
         self: Any, policy: Any, env: Any, *args: Any, preset: str | None = None, **given: Any
     ) -> None:
+        refused = type(self).refused_arguments
+        for name in refused.keys() & given.keys():
+            raise TypeError(f"{type(self).__name__} has no {name!r}: {refused[name]}")
         outermost = getattr(type(self).__init__, "__wrapped__", None) is init
         if preset is not None and outermost:  # else a subclass has applied it already
             env = gymnasium.make(env) if isinstance(env, str) else env

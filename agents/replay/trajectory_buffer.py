@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch as th
@@ -15,27 +15,8 @@ from gfn_gym.dag import DAG, Actions, States
 from gfn_gym.mdp import Transition
 
 from ..backward import BackwardEdges, backward_edges
+from .trajectory import Trajectory
 from .transition_buffer import compact_dtype
-
-
-class Trajectory(NamedTuple):
-    """T edges from s0 to an object, or the first T while it is under way.
-
-    Attributes:
-        states: (T, d), compact, what each edge leaves.
-        actions: int32 (T,).
-        log_backward: float32 (T,), log P_B by the environment's backward policy; 0 for a stop.
-        shaping: float32 (T,), what a potential adds; 0 without one.
-        log_reward: log R of the object.
-        final: (d,), the object; empty while under way.
-    """
-
-    states: NDArray[Any]
-    actions: NDArray[np.int32]
-    log_backward: NDArray[np.float32]
-    shaping: NDArray[np.float32]
-    log_reward: float
-    final: NDArray[Any]
 
 
 @dataclass(slots=True)
@@ -169,6 +150,18 @@ class TrajectoryBuffer:
         for name in ("_states", "_actions", "_log_backward", "_shaping"):
             array = getattr(self, name)
             setattr(self, name, np.concatenate([array, np.zeros_like(array)], axis=1))
+
+    def begin_with(self, rows: NDArray[np.int64], starts: Sequence[tuple[Trajectory, int]]) -> None:
+        """Let the trajectories at ``rows`` (k,) begin with the first steps of given ones."""
+        for row, (trajectory, steps) in zip(rows.tolist(), starts, strict=True):
+            while self._states.shape[1] < steps:
+                self._grow()
+            self._states[row, :steps] = trajectory.states[:steps]
+            self._actions[row, :steps] = trajectory.actions[:steps]
+            self._log_backward[row, :steps] = trajectory.log_backward[:steps]
+            self._shaping[row, :steps] = trajectory.shaping[:steps]
+            self._lengths[row] = steps
+            self._reached[row] = trajectory.states[steps]
 
     # ---- handing out --------------------------------------------------------------------------
 

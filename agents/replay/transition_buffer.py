@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from gfn_gym.mdp import Transition
 from ..backward import BackwardEdges, backward_edges, log_backward
 from ..networks import BackwardNetwork
 from .sum_tree import SumTree
+from .trajectory import Trajectory, transitions_of
 
 
 @dataclass(slots=True)
@@ -116,11 +118,12 @@ class TransitionBuffer(ReplayBuffer):
         self.tree = SumTree(capacity) if alpha > 0 else None
         self.max_priority = 1.0
         self._new: list[NDArray[np.int64]] = []
+        self._waiting: list[tuple[Any, ...]] = []  # of what does not fill a row of the ring yet
 
     def reset(self) -> None:
         """Drop everything."""
         super().reset()
-        self.max_priority, self._new = 1.0, []
+        self.max_priority, self._new, self._waiting = 1.0, [], []
         if self.tree is not None:
             self.tree.set(np.arange(len(self.tree.leaves)), np.zeros(len(self.tree.leaves)))
 
@@ -154,6 +157,28 @@ class TransitionBuffer(ReplayBuffer):
         self.pos += 1
         if self.pos == self.buffer_size:
             self.full, self.pos = True, 0
+
+    def extend(self, states: States, actions: Actions, transition: Transition) -> None:
+        """Store any number of transitions (k,) that no environment has just made.
+
+        They are written when there are ``n_envs`` of them; :meth:`take_new` leaves them out.
+        """
+        added = (states, transition.next_states, actions, transition.log_backward)
+        rows = (*added, transition.log_reward, transition.shaping, transition.done)
+        self._waiting.extend(zip(*rows, strict=True))
+        while len(self._waiting) >= self.n_envs:
+            columns = zip(*self._waiting[: self.n_envs], strict=True)
+            froms, nexts, acts, *numbers, done = (np.array(column) for column in columns)
+            del self._waiting[: self.n_envs]
+            new = self._new
+            self.add(froms, acts, Transition(nexts, done, *numbers))
+            self._new = new
+
+    def begin_with(self, rows: Any, starts: Sequence[tuple[Trajectory, int]]) -> None:
+        """Store the first steps of trajectories that environments at ``rows`` go on with."""
+        for trajectory, steps in starts:
+            if steps:
+                self.extend(*transitions_of(trajectory, steps))
 
     def following(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return where the next transitions of the same episodes lie, (k,).
@@ -263,6 +288,7 @@ class TransitionBuffer(ReplayBuffer):
             "weights": None if self.tree is None else self.tree.leaves[:size],
             "max_priority": self.max_priority,
             "new": self._new,
+            "waiting": self._waiting,
             "pos": self.pos,
             "full": self.full,
         }
@@ -274,6 +300,7 @@ class TransitionBuffer(ReplayBuffer):
         if self.tree is not None and len(state["weights"]):
             self.tree.set(np.arange(len(state["weights"])), state["weights"])
         self.max_priority, self._new = state["max_priority"], state["new"]
+        self._waiting = list(state["waiting"])
         self.pos, self.full = state["pos"], state["full"]
 
 

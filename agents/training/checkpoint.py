@@ -42,6 +42,7 @@ def write_checkpoint(model: GFNAlgorithm, path: str | os.PathLike[str]) -> None:
             "replay_buffer": model.replay_buffer.state_dict(),
             "callbacks": model._callback_states.current(),
             "generators": _generators(model),
+            "exploration": None if model.exploration is None else model.exploration.state_dict(),
             "metrics": dict(model._metrics),  # the next line of the log is their mean
         }
         with zipfile.ZipFile(file, "w") as archive:
@@ -71,6 +72,8 @@ def read_checkpoint(
     model.replay_buffer.load_state_dict(state["replay_buffer"])
     model._callback_states = CallbackStates(state["callbacks"])
     model._metrics.update(state["metrics"])
+    if model.exploration is not None:
+        model.exploration.load_state_dict(state["exploration"])
     model._resumed = True
     _set_generators(model, state["generators"])
     return model

@@ -15,7 +15,7 @@ from stable_baselines3.common.type_aliases import (
     TrainFrequencyUnit,
 )
 
-from gfn_gym.mdp import MDP
+from gfn_gym.mdp import MDP, Transition
 
 from ..vec_env import GFNVecEnv
 from .callback_states import CallbackStates
@@ -185,6 +185,7 @@ class TrainingLoop(OffPolicyAlgorithm):
             transition, infos = env.step_states(actions)
             rewards, dones = transition.rewards, transition.done
             replay_buffer.add(states, actions, transition)
+            self._after_step(transition)
             finished = self._count(dones, infos)
             steps, episodes = steps + 1, episodes + finished
             self._credit += finished if train_freq.unit == EPISODE else 1
@@ -197,6 +198,9 @@ class TrainingLoop(OffPolicyAlgorithm):
             self._credit -= train_freq.frequency
         callback.on_rollout_end()
         return RolloutReturn(steps * env.num_envs, episodes, continue_training=due)
+
+    def _after_step(self, transition: Transition) -> None:
+        """Do what is to be done with a step that is stored, its environments reset."""
 
     def _count(self, dones: np.ndarray, infos: list[dict[str, Any]]) -> int:
         """Count steps and finished trajectories, and keep the latter's statistics."""

@@ -106,6 +106,7 @@ class BitSequence(DAG):
         given = draw_modes(self.n, n_modes, seed) if modes is None else modes
         self.modes: States = self._parse("modes", given)
         self._packed_modes = _pack(self.bits(self.modes))
+        self.similar_distance = max(1, self.mode_threshold)  # so that a pool has many modes
 
     def __repr__(self) -> str:
         return f"BitSequence(n={self.n}, k={self.k}, {len(self.modes)} modes)"
@@ -149,6 +150,11 @@ class BitSequence(DAG):
     def potential(self, states: States) -> Floats:
         """Return −reward_exponent·min_m Hamming over the words that are filled, float64 (m,)."""
         return self.log_reward(states)
+
+    def distances(self, states: States, others: States) -> NDArray[np.int64]:
+        """Return the Hamming distances of finished states (m, n/k) to others (l, n/k), (m, l)."""
+        ours, theirs = _pack(self.bits(states)), _pack(self.bits(others))
+        return count_bits(ours[:, None] ^ theirs[None])
 
     def mode_distances(self, states: States) -> NDArray[np.int64]:
         """Return the Hamming distances to all modes, int64 (m, n_modes).

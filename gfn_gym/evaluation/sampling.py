@@ -166,14 +166,14 @@ def draw_backward(
         undo = sample_from_log_probs(mdp.backward_log_probs(states), generator)
         parents = dag.backward_step(states, undo)
         redo = np.asarray(dag.forward_action(states, undo))
-        actions = _draw_parallel(dag, Edges(parents, redo, states), generator)
+        actions = draw_parallel(dag, Edges(parents, redo, states), generator)
         log_forward[rows] += log_probs_of_actions(dag, policy, parents, actions)
         log_backward[rows] += mdp.log_backward(parents, actions, states)
         lengths[rows] += 1
         states = parents
 
 
-def _draw_parallel(dag: DAG, edges: Edges, generator: np.random.Generator) -> Actions:
+def draw_parallel(dag: DAG, edges: Edges, generator: np.random.Generator) -> Actions:
     """Choose uniformly among the actions that lead from each edge's state to its next state."""
     actions = edges.actions.copy()
     many = np.flatnonzero(dag.n_parallel(edges) > 1)

@@ -1,0 +1,117 @@
+"""Exploration that keeps what was found: a pool of objects, local search, a ladder of ε.
+
+Off-policy agents may learn from any trajectory, so all of this composes with every one of them and
+leaves the optimum as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gfn_gym.arguments import number, whole
+from gfn_gym.mdp import MDP, Transition
+
+from .replay.object_pool import ObjectPool, trajectories_to
+from .replay.trajectory import Trajectory
+from .vec_env import GFNVecEnv
+
+TAKEN_APART = 0.2  # the largest share of an object's steps that local search undoes
+
+
+def check_exploration(replay_pool: Any, local_search: Any, ladder: Any) -> None:
+    """Raise an error that names a bad one of the three arguments."""
+    whole("replay_pool", replay_pool, least=0)
+    number("local_search", local_search, least=0, below=1)
+    if local_search and not replay_pool:
+        raise ValueError(
+            f"local_search={local_search!r} takes objects from a pool: give its size, "
+            "replay_pool=100, for example"
+        )
+    if ladder is None:
+        return
+    if not isinstance(ladder, (tuple, list)) or len(ladder) != 2:
+        raise ValueError(f"exploration_ladder={ladder!r} must be None or two ε, (0.001, 0.3)")
+    low = number("exploration_ladder[0]", ladder[0], above=0, most=1)
+    number("exploration_ladder[1]", ladder[1], least=low, most=1)
+
+
+def ladder_of(ladder: tuple[float, float] | None, n_envs: int) -> NDArray[np.float64]:
+    """Each environment's own ε, (n_envs,), from the first to the second in equal ratios.
+
+    As distributed agents have it (arXiv:1803.00933): some follow the policy, some wander off.
+    """
+    if ladder is None:
+        return np.zeros(n_envs)
+    return np.geomspace(*ladder, n_envs) if n_envs > 1 else np.array([ladder[1]])
+
+
+class PoolExploration:
+    """Feeds a pool with what is found, replays it, and searches around it.
+
+    A pooled object is replayed along a trajectory that is drawn backwards by P_B
+    (arXiv:2305.07170); its reward is not asked for again. Local search (arXiv:2310.02710) takes a
+    pooled object apart some steps by P_B and lets an environment begin there: what the policy
+    builds is a trajectory like any other, and is pooled if it is better.
+
+    Args:
+        pool: the objects.
+        local_search: the share of the trajectories that begin so.
+        generator: draws.
+    """
+
+    def __init__(self, pool: ObjectPool, local_search: float, generator: np.random.Generator):
+        self.pool, self.local_search, self.generator = pool, local_search, generator
+        self.finished = 0  # trajectories since the last replay
+
+    def after_step(
+        self, env: GFNVecEnv, transition: Transition, backward: MDP, buffer: Any
+    ) -> None:
+        """Pool what a step has finished; let some of these environments begin at a part of it.
+
+        Args:
+            env: after the step and its resets.
+            transition: what the step led to.
+            backward: the decision process with the P_B that takes objects apart.
+            buffer: learns what was built already where a search begins.
+        """
+        done = np.flatnonzero(transition.done)
+        if not len(done):
+            return
+        self.finished += len(done)
+        self.pool.add(transition.next_states[done], transition.log_reward[done])
+        rows = done[self.generator.random(len(done)) < self.local_search]
+        if len(rows):
+            starts = [self._start(t) for t in self._replayed(len(rows), env.mdp, backward)]
+            env.begin_at(rows, starts)
+            buffer.begin_with(rows, starts)
+
+    def replay(self, mdp: MDP, backward: MDP) -> list[Trajectory]:
+        """As many trajectories to pooled objects as were finished since the last call."""
+        n, self.finished = self.finished, 0
+        return self._replayed(n, mdp, backward) if n and len(self.pool) else []
+
+    def _replayed(self, n: int, mdp: MDP, backward: MDP) -> list[Trajectory]:
+        return trajectories_to(mdp, backward, *self.pool.draw(n), self.generator)
+
+    def _start(self, trajectory: Trajectory) -> tuple[Trajectory, int]:
+        """The trajectory to a pooled object, and after how many of its steps a search begins."""
+        length = len(trajectory.actions)
+        most = max(1, int(TAKEN_APART * length))
+        return trajectory, length - int(self.generator.integers(1, most + 1))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint holds."""
+        return {
+            "pool": self.pool.state_dict(),
+            "generator": self.generator.bit_generator.state,
+            "finished": self.finished,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` gave."""
+        self.pool.load_state_dict(state["pool"])
+        self.generator.bit_generator.state = state["generator"]
+        self.finished = state["finished"]
