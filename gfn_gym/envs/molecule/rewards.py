@@ -18,12 +18,20 @@ from rdkit.Chem import QED
 from gfn_gym.dag import Floats, States, check_log_reward
 from gfn_gym.envs.arguments import positive
 from gfn_gym.envs.molecule.assemble import Assembler
-from gfn_gym.envs.molecule.cache import CACHE_SIZE, Cache
-from gfn_gym.envs.molecule.resilient import SmilesReward
 from gfn_gym.envs.molecule.vocabulary import Vocabulary
+from gfn_gym.rewards import CACHE_SIZE, Cache, StringReward
 
 StateFunction = Callable[[States], Any]
 """Rows (n, d) → log R, (n,)."""
+
+
+class SmilesReward(StringReward):
+    """A function of a list of canonical SMILES to log R, which may be slow or fail.
+
+    What it takes and does is :class:`gfn_gym.rewards.StringReward`'s.
+    """
+
+    objects, things = "SMILES", "molecules"
 
 
 def make_reward(

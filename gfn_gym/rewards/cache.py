@@ -1,4 +1,4 @@
-"""A memory for values that are dear to compute."""
+"""Numbers that are expensive to compute, remembered by key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gfn_gym.dag import Floats
 from gfn_gym.envs.arguments import integer
 
 CACHE_SIZE = 1_000_000
-"""Molecules; some 250 MB when full, of the paper's blocks."""
+"""Values; some 250 MB when full, of molecules of the paper's blocks."""
 
 Key = TypeVar("Key", bound=Hashable)
 
