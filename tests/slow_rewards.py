@@ -1,4 +1,4 @@
-"""Rewards of strings that fail as users' do; worker processes import this module, so it is light."""
+"""Rewards of strings that fail as users' do; worker processes import this, so it is light."""
 
 import os
 import subprocess

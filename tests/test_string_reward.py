@@ -17,6 +17,7 @@ import pytest
 from gfn_gym.rewards import Cache, RewardError, StringReward
 from slow_rewards import Counting, Docking, failing, leaving, reward_of, sleepy
 
+
 def test_cache_drops_what_was_asked_for_longest_ago():
     cache, computed = Cache(2), []
 
@@ -146,7 +147,6 @@ def test_wrong_shape_in_a_worker():
     with pytest.raises(ValueError, match="must return log R, 1 numbers"):
         reward(["CC"])
     reward.close()
-
 
 
 def test_exit_code_of_a_function_that_calls_sys_exit():

@@ -90,7 +90,9 @@ class StringReward:
             ValueError: the function returned something else than one number a string.
         """
         with self._lock:  # the workers' answers and the cache are of one caller at a time
-            return self._cache.values_of(strings, lambda rows: self._ask([strings[i] for i in rows]))
+            return self._cache.values_of(
+                strings, lambda rows: self._ask([strings[i] for i in rows])
+            )
 
     @property
     def failures(self) -> Counter[str]:
@@ -153,10 +155,10 @@ class StringReward:
 
     def __eq__(self, other: object) -> bool:
         """Made alike; environments of one VecEnv must be."""
-        return isinstance(other, StringReward) and self._settings() == other._settings()
+        return type(self) is type(other) and self._settings() == other._settings()
 
     def __hash__(self) -> int:
-        return hash(self._settings())
+        return hash((type(self), self._settings()))
 
     def __getstate__(self) -> dict[str, Any]:
         # The cache leaves out its content; workers and lock are of this process.
