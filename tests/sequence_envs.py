@@ -42,7 +42,9 @@ SEQUENCES = {
         make, "SequenceGFN-Terminate-v0", alphabet="AC", length=3, order="both_ends",
         reward={"AAA": 2.0, "CAC": 0.5}, scale="linear", default=0.1, reward_exponent=1.5,
     ),
-    "words, uniform, append": partial(make, "SequenceGFN-v0", alphabet="AC", max_length=3, order="append"),
+    "words, uniform, append": partial(
+        make, "SequenceGFN-v0", alphabet="AC", max_length=3, order="append"
+    ),
 }  # fmt: skip
 if not WITHOUT_RNA:
     SEQUENCES |= {

@@ -167,10 +167,9 @@ def make_reward(
         raise ValueError(f"scale={scale!r} must be 'log' or 'linear'")
     beta = 1.0 if exponent is None else positive("reward_exponent", exponent)
     least = None if floor is None else positive("floor", floor)
-    is_path = isinstance(reward, Path) or (
-        isinstance(reward, str) and Path(reward).suffix.lower() in (".csv", ".parquet")
-    )
-    if isinstance(reward, Mapping) or is_path:
+    if isinstance(reward, str) and Path(reward).suffix.lower() in (".csv", ".parquet"):
+        reward = Path(reward)
+    if isinstance(reward, (Mapping, Path)):
         _refuse_floor(floor, scale)
         table = read_table(reward, problem, linear=scale == "linear", floored=floor is not None)
         return OfTable(table, _default(default, table, n_words, scale, least), scale, beta, least)
