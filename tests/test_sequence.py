@@ -33,13 +33,12 @@ def test_contract_and_number_of_words(arguments):
     check_dag(dag)
     graph = enumerate_graph(dag)
     assert len(graph.objects) == dag.n_words
-    words = [w for w in dag.format(graph.states[graph.objects]) if w]
-    alphabet = (
-        [arguments["alphabet"]] if arguments["alphabet"] == "" else list(arguments["alphabet"])
-    )
+    words = dag.format(graph.states[graph.objects])
     lengths = range(dag.min_length, dag.max_length + 1)
     assert sorted(words) == sorted(
-        "".join(tokens) for length in lengths for tokens in product(alphabet, repeat=length)
+        "".join(tokens)
+        for length in lengths
+        for tokens in product(arguments["alphabet"], repeat=length)
     )
     assert (dag.parse(words) == graph.states[graph.objects]).all()
 

@@ -106,11 +106,14 @@ class RNAFold(DAG):
     def initial_states(self, n: int) -> States:
         return np.zeros((n, len(self.sequence)), dtype=np.int16)
 
+    # Masks are made pair by pair, (P, n), and handed out transposed: bases and pairs are picked as
+    # whole rows of contiguous memory, which is several times faster than as columns.
+
     def action_mask(self, states: States) -> Mask:
-        mask = np.ones((len(states), self.n_actions), dtype=bool)
+        mask = np.ones((self.n_actions, len(states)), dtype=bool)
         loops = self._loops(states)
-        np.equal(loops[:, self._first], loops[:, self._second], out=mask[:, :-1])
-        return mask
+        np.equal(loops[self._first], loops[self._second], out=mask[:-1])
+        return mask.T
 
     def step(self, states: States, actions: Actions) -> tuple[States, Mask]:
         stops = np.asarray(actions == self.stop_action)
@@ -119,26 +122,34 @@ class RNAFold(DAG):
         nexts[rows, first], nexts[rows, second] = second + 1, first + 1
         return nexts, stops
 
-    def _loops(self, states: States) -> NDArray[np.int16]:
-        """The loop in which each free base lies, (n, N): two of one loop may pair.
+    def _loops(self, states: States) -> NDArray[np.int32]:
+        """The loop in which each free base lies, (N, n): two of one loop may pair.
 
-        A loop is named by the first base of the pair that closes it, 0 outside all pairs; bases
-        that have a partner get numbers of their own, below 0.
+        A base lies in the loop of its left neighbour b where that is free, in that of b's partner
+        where b closes a pair, in a new one where b opens one. Following these pointers, twice as
+        far each round, every base finds the b that opened its loop, or 0 outside all pairs.
+        Bases that have a partner get numbers of their own.
         """
-        opens, closes = states > self._numbers, (states > 0) & (states < self._numbers)
-        depths = np.cumsum(opens.astype(np.int16) - closes, axis=1, dtype=np.int16)
-        loops = np.zeros_like(depths)
-        for depth in range(1, int(depths.max(initial=0)) + 1):
-            here = depths == depth
-            starts = np.where(opens & here, self._numbers, np.int16(0))
-            np.copyto(loops, np.maximum.accumulate(starts, axis=1), where=here)
-        np.copyto(loops, -self._numbers, where=states > 0)
-        return loops
+        n_bases, n = len(self.sequence), len(states)
+        numbers = np.arange(1, n_bases + 1)[:, None]  # bases, from 1 as partners are: (N, 1)
+        partners = np.ascontiguousarray(states.T, dtype=np.int64)  # (N, n)
+        # Node b, up to N, stands for the loop in which base b lies, N + b for the one it opens.
+        nodes = np.empty((2 * n_bases + 1, n), dtype=np.int64)
+        nodes[:2] = 0
+        np.copyto(nodes[2 : n_bases + 1], np.where(partners == 0, numbers, partners)[:-1])
+        np.copyto(nodes[2 : n_bases + 1], n_bases + numbers[:-1], where=(partners > numbers)[:-1])
+        nodes[n_bases + 1 :] = n_bases + numbers
+        nodes = nodes * n + np.arange(n)  # where each node stands in the flattened array
+        flat, loops = nodes.reshape(-1), nodes[1 : n_bases + 1]
+        for _ in range(n_bases.bit_length()):
+            loops[:] = flat[loops]
+        return np.where(partners == 0, loops, -numbers).astype(np.int32)
 
     # ---- deconstruction ---------------------------------------------------------------------
 
     def backward_mask(self, states: States) -> Mask:
-        return np.asarray(states[:, self._first] == self._numbers[self._second])
+        partners = np.ascontiguousarray(states.T)
+        return np.equal(partners[self._first], self._numbers[self._second, None]).T
 
     def backward_step(self, states: States, backward_actions: Actions) -> States:
         parents, rows = states.copy(), np.arange(len(states))
