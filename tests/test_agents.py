@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch as th
+from logs import trajectories, updates
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -19,7 +20,7 @@ from stable_baselines3.common.monitor import Monitor
 from dags import DAGS, Words
 from gfn_gym import DAG, MDP, GFNEnv
 from gfn_gym.agents import GFNVecEnv, MunchausenDQN, SoftDQN
-from gfn_gym.agents.common.policies import MlpPolicy
+from gfn_gym.agents.architectures import MLP
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.graph import enumerate_graph
 
@@ -83,14 +84,16 @@ def test_takes_an_id_an_environment_or_a_vec_env(algorithm: Any, env: Any, n_env
     model = make(algorithm, env if isinstance(env, str) else env())
     assert model.n_envs == model.get_env().num_envs == n_envs
     model.learn(60)
-    assert model.num_timesteps >= 60 and model._n_updates > 0
+    assert model.num_timesteps >= 60 and updates(model) > 0
 
 
-def test_takes_a_policy_class_and_its_keywords() -> None:
-    model = SoftDQN(MlpPolicy, ID, policy_kwargs={"net_arch": [8, 4], "activation_fn": th.nn.Tanh})
-    layers = [layer for layer in model.q_net.layers if isinstance(layer, th.nn.Linear)]
+def test_takes_an_architecture_and_its_keywords() -> None:
+    model = SoftDQN(MLP, ID, policy_kwargs={"net_arch": [8, 4], "activation_fn": th.nn.Tanh})
+    modules = list(model.q_net.modules())
+    layers = [layer for layer in modules if isinstance(layer, th.nn.Linear)]
     assert [layer.out_features for layer in layers] == [4, 5]
-    with pytest.raises(TypeError, match=r"no policy_kwargs named \['width'\]"):
+    assert sum(isinstance(module, th.nn.Tanh) for module in modules) == 2
+    with pytest.raises(TypeError, match=r"policy_kwargs has \['width'\], which MLP does not take"):
         SoftDQN("MlpPolicy", ID, policy_kwargs={"width": 3})
 
 
@@ -100,15 +103,15 @@ def test_learns_for_a_number_of_steps_or_of_trajectories(algorithm: Any) -> None
     assert model.learn(500) is model
     assert 500 <= model.num_timesteps < 500 + model.n_envs
     model.learn(total_trajectories=100)
-    assert 100 <= model._episode_num < 100 + model.n_envs
+    assert 100 <= trajectories(model) < 100 + model.n_envs
     model.learn(total_trajectories=50, reset_num_timesteps=False)
-    assert 150 <= model._episode_num < 150 + 2 * model.n_envs
+    assert 150 <= trajectories(model) < 150 + 2 * model.n_envs
 
 
 @ALGORITHMS
 def test_learning_changes_the_online_and_the_target_network(algorithm: Any) -> None:
     model = make(algorithm, average_share=0.1)
-    networks = (model.q_net, model.q_net_target, model.policy.q_net_average)
+    networks = (model.q_net, model.q_net_target, model.policy.average)
     before = [[p.clone() for p in network.parameters()] for network in networks]
     model.learn(200)
     for network, old in zip(networks, before, strict=True):
@@ -147,7 +150,7 @@ def test_callback_as_a_function_sees_sb3_locals() -> None:
 
     model = make().learn(200, callback)
     assert len(seen) == 50 and all(infos == 4 for infos, _ in seen)
-    assert sum(dones for _, dones in seen) == model._episode_num
+    assert sum(dones for _, dones in seen) == trajectories(model)
 
 
 def test_callbacks_in_a_list_can_stop_the_training() -> None:
@@ -273,13 +276,13 @@ def test_no_illegal_action_while_training(algorithm: Any, kwargs: dict[str, Any]
 @pytest.mark.parametrize("name", DAGS)
 def test_learns_on_every_kind_of_dag(name: str) -> None:
     model = make(SoftDQN, GFNEnv(DAGS[name]), dueling=True, double=True).learn(400)
-    assert model._n_updates > 0 and th.isfinite(parameters(model)).all()
+    assert updates(model) > 0 and th.isfinite(parameters(model)).all()
 
 
 def prefers_stop(model: Any) -> Any:
     with th.no_grad():
-        model.q_net.layers[-1].weight.zero_()
-        model.q_net.layers[-1].bias.copy_(th.tensor([0.0, 0.0, 5.0]))
+        model.q_net.head.weight.zero_()
+        model.q_net.head.bias.copy_(th.tensor([0.0, 0.0, 5.0]))
     return model
 
 
@@ -291,7 +294,6 @@ def test_warm_up_acts_by_the_untrained_policy_not_uniformly() -> None:
 
 def test_each_environment_tosses_its_own_coin_to_explore() -> None:
     model = prefers_stop(make(n_envs=20_000, buffer_size=20_000, exploration_initial_eps=0.3))
-    model._current_progress_remaining = 1.0
     actions, _ = model._sample_action(0)
     # Uniform with ε = 0.3, else e^5/(e^5 + 2) = 0.987: 0.1 + 0.7·0.987 = 0.791, ± 5σ.
     assert (actions == 2).mean() == pytest.approx(0.791, abs=0.015)

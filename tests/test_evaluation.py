@@ -19,7 +19,10 @@ from gfn_gym.evaluation import (
     evaluate_exact,
     jensen_shannon,
     kl_divergence,
+    log_likelihood,
     log_terminal_distribution,
+    sample,
+    sample_backward,
     solve,
     target_distribution,
     terminal_distribution,
@@ -204,7 +207,7 @@ def test_solve_takes_a_dag_and_its_policy_can_be_pickled() -> None:
 
 def test_solution_names_unknown_states() -> None:
     policy = solve(Hypergrid(ndim=2, height=3)).policy
-    with pytest.raises(ValueError, match=r"\[9, 9\] is no state of Hypergrid"):
+    with pytest.raises(ValueError, match=r"\[9, 9\] is not a state of Hypergrid"):
         policy(np.array([[0, 1], [9, 9]], dtype=np.int32))
 
 
@@ -233,8 +236,8 @@ def test_disjoint_distributions_are_as_far_as_can_be() -> None:
     [
         ([0.5, 0.5], [1.0], "p has 2 probabilities, q has 1"),
         ([0.5, 0.6], [0.5, 0.5], "p sums to 1.1, not 1"),
-        ([0.5, 0.5], [1.5, -0.5], r"q\[1\] = -0.5 is no probability"),
-        ([0.5, np.nan], [0.5, 0.5], r"p\[1\] = nan is no probability"),
+        ([0.5, 0.5], [1.5, -0.5], r"q\[1\] = -0.5 is not a probability"),
+        ([0.5, np.nan], [0.5, 0.5], r"p\[1\] = nan is not a probability"),
         ([[0.5, 0.5]], [0.5, 0.5], r"p must be probabilities of shape \(X,\), not .* \(1, 2\)"),
     ],
 )
@@ -274,6 +277,37 @@ def broken(column: int, value: float) -> Policy:
 def test_bad_policies_are_named(policy: Policy, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         evaluate_exact(Hypergrid(ndim=2, height=3), policy)
+
+
+@pytest.mark.parametrize("total", [0.95, 1.05, 0.999, 1.001])
+def test_policies_that_do_not_sum_to_one_are_refused_by_all_that_ask_them(total: float) -> None:
+    dag = Hypergrid(ndim=2, height=3)
+    uniform = uniform_policy(dag)
+
+    def off(states: States) -> Floats:
+        return np.asarray(uniform(states)) + np.log(total)
+
+    def backward(states: States) -> Floats:
+        mask = dag.backward_mask(states)
+        log_prob = np.log(total / np.maximum(mask.sum(axis=1, keepdims=True), 1))
+        return np.where(mask, log_prob, -np.inf)
+
+    askers: list[Callable[[], Any]] = [
+        lambda: evaluate_exact(dag, off),
+        lambda: terminal_distribution(enumerate_graph(dag), off),
+        lambda: sample(dag, off, 5),
+        lambda: sample_backward(dag, off, [[1, 1]]),
+        lambda: log_likelihood(dag, off, [[1, 1]]),
+        lambda: log_likelihood(dag, off, [[1, 1]], max_ancestors=0),
+        lambda: log_likelihood(
+            dag, uniform, [[1, 1]], max_ancestors=0, backward_policy=backward
+        ),
+        lambda: sample(dag, uniform, 5, backward_policy=backward),
+        lambda: solve(dag, backward),
+    ]  # fmt: skip
+    for ask in askers:
+        with pytest.raises(ValueError, match=f"sum to {total}, not 1, in state"):
+            ask()
 
 
 def test_a_bad_backward_policy_is_named() -> None:

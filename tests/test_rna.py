@@ -213,7 +213,11 @@ def test_bad_structures(structures, error, words):
         ({"sequence": "GAC"}, ValueError, "has no two bases that can pair"),
         ({"sequence": ["G", "C"]}, TypeError, "must be a string of the letters ACGU"),
         ({"temperature": math.nan}, ValueError, "temperature=nan"),
-        ({"temperature": -300}, ValueError, "temperature=-300 must be a number of °C"),
+        (
+            {"temperature": -300},
+            ValueError,
+            "temperature=-300 must be a finite number from 0 to 100",
+        ),
         ({"reward_exponent": 0}, ValueError, "reward_exponent=0"),
     ],
 )

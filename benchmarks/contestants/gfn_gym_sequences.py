@@ -19,7 +19,7 @@ import gfn_gym  # noqa: E402
 from gfn_gym.env import Simulator  # noqa: E402
 from gfn_gym.envs.rna.binding import RNABinding  # noqa: E402
 from gfn_gym.envs.rna.fold import RNAFold  # noqa: E402
-from gfn_gym.mdp import MDP, sample_actions  # noqa: E402
+from gfn_gym.mdp import MDP, sample_legal_actions  # noqa: E402
 
 STEPS = 20  # of one measured call
 BASES_60 = "GGCUAGCAUUACGGAUCCGUAAGCUUCGAUAGGCUUAACGCUAGCUUGGAUCCAAUGCCU"
@@ -36,7 +36,7 @@ def simulated(dag, n, generator):
     """Yield, for ever, how many transitions a step of n constructions makes."""
     simulator = Simulator(MDP(dag), n)
     while True:
-        transition = simulator.step(sample_actions(simulator.mask, generator))
+        transition = simulator.step(sample_legal_actions(simulator.mask, generator))
         simulator.finish_step(transition.done)
         yield n
 
@@ -47,7 +47,7 @@ def vectorised(dag, n, generator, observation):
     env = gfn_gym.GFNVectorEnv(dag, n, autoreset_mode=mode, observation=observation)
     _, info = env.reset()
     while True:
-        *_, info = env.step(sample_actions(info["action_mask"], generator))
+        *_, info = env.step(sample_legal_actions(info["action_mask"], generator))
         yield n
 
 
@@ -58,7 +58,7 @@ def rewarded(dag, n, generator):
     while not done.all():
         left = np.flatnonzero(~done)
         mask = dag.action_mask(states[left])
-        states[left], done[left] = mdp.dag.step(states[left], sample_actions(mask, generator))
+        states[left], done[left] = mdp.dag.step(states[left], sample_legal_actions(mask, generator))
     for start in itertools.cycle(range(0, len(states) - n + 1, n)):
         dag.log_reward(states[start : start + n])
         yield n

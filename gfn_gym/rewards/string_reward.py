@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from gfn_gym.arguments import choice, is_finite, number, whole
 from gfn_gym.dag import Floats
-from gfn_gym.envs.arguments import integer, is_finite, positive
 from gfn_gym.rewards.cache import CACHE_SIZE, Cache
 from gfn_gym.rewards.processes import Failure, StringFunction, Workers, attempt
 
@@ -67,15 +67,14 @@ class StringReward:
     ):
         if not callable(function):
             raise TypeError(f"function={function!r} must be a function of a list of {self.objects}")
-        if on_failure not in ("raise", "floor"):
-            raise ValueError(f"on_failure={on_failure!r} must be 'raise' or 'floor'")
+        choice("on_failure", on_failure, ("raise", "floor"))
         if on_failure == "floor" and not is_finite(floor):
             raise ValueError(f"floor={floor!r} must be the finite log R of {self.things} that fail")
         if on_failure == "raise" and floor is not None:
             raise ValueError(f"floor={floor!r} has no effect with on_failure='raise'")
         self.function, self.on_failure, self.floor = function, on_failure, floor
-        self.timeout = None if timeout is None else positive("timeout", timeout)
-        self.workers = max(integer("workers", workers, least=0), timeout is not None)
+        self.timeout = None if timeout is None else number("timeout", timeout, above=0)
+        self.workers = max(whole("workers", workers, least=0), timeout is not None)
         self.failed: dict[str, Failure] = {}
         self.calls = 0
         self._cache: Cache[str] = Cache(cache_size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Many
 
-from gfn_gym.envs.arguments import integer
+from gfn_gym.arguments import whole
 from gfn_gym.envs.rna.duplex import DuplexRatio, read_targets
 from gfn_gym.envs.sequence.dag import Sequence
 from gfn_gym.envs.sequence.rewards import Landscape
@@ -65,7 +65,7 @@ class RNABinding(Sequence):
         cache_size: int = CACHE_SIZE,
     ):
         self.targets = read_targets(targets)
-        scores = DuplexRatio(self.targets, integer("length", length, least=1))
+        scores = DuplexRatio(self.targets, whole("length", length, least=1))
         super().__init__(
             "ACGU",
             length=length,

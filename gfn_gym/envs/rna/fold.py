@@ -11,8 +11,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
+from gfn_gym.arguments import number
 from gfn_gym.dag import DAG, Actions, Floats, Mask, Observation, States
-from gfn_gym.envs.arguments import is_finite, positive
 from gfn_gym.envs.rna.bases import read_bases
 from gfn_gym.envs.rna.energy import Ensemble
 from gfn_gym.envs.rna.fold_render import render_ansi, render_rgb
@@ -79,10 +79,9 @@ class RNAFold(DAG):
         reward_exponent: float = 1.0,
     ):
         self.sequence = read_bases("sequence", sequence)
-        if not is_finite(temperature) or not 0 <= temperature <= 100:
-            raise ValueError(f"temperature={temperature!r} must be a number of °C from 0 to 100")
-        self.reward_exponent = positive("reward_exponent", reward_exponent)
-        self.ensemble = Ensemble(self.sequence, float(temperature), self.reward_exponent)
+        temperature = number("temperature", temperature, least=0, most=100)
+        self.reward_exponent = number("reward_exponent", reward_exponent, above=0)
+        self.ensemble = Ensemble(self.sequence, temperature, self.reward_exponent)
         self.pairs = _allowed_pairs(self.sequence)
         if not len(self.pairs):
             raise ValueError(
@@ -100,6 +99,9 @@ class RNAFold(DAG):
         power = "" if self.reward_exponent == 1 else f", reward_exponent={self.reward_exponent}"
         warm = self.ensemble.temperature
         return f"RNAFold({self.sequence!r}, temperature={warm}{power})"
+
+    def structure(self) -> tuple[Any, ...]:
+        return *super().structure(), self.sequence
 
     # ---- construction -----------------------------------------------------------------------
 

@@ -10,8 +10,9 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from gfn_gym.arguments import choice, whole
 from gfn_gym.dag import DAG, Actions, Floats, Mask, States
-from gfn_gym.envs.arguments import integer
+from gfn_gym.edges import Edges
 from gfn_gym.envs.sequence.alphabet import GAP, Alphabet
 from gfn_gym.envs.sequence.orders import ORDERS, lengths
 from gfn_gym.envs.sequence.render import render_ansi, render_rgb
@@ -96,8 +97,7 @@ class Sequence(DAG):
         self.alphabet = Alphabet(alphabet)
         self.min_length, self.max_length = _lengths(length, min_length, max_length)
         fixed = max_length is None
-        if order not in ORDERS:
-            raise ValueError(f"order={order!r} must be one of {sorted(ORDERS)}")
+        choice("order", order, ORDERS)
         if order == "any" and not fixed:
             raise ValueError(
                 f"order='any' needs a fixed length=, not min_length={min_length!r} and "
@@ -121,6 +121,9 @@ class Sequence(DAG):
             f"{type(self).__name__}({self.alphabet!r}, {' to '.join(map(str, sorted(span)))} "
             f"tokens, order={self.order!r})"
         )
+
+    def structure(self) -> tuple[Any, ...]:
+        return *super().structure(), self.alphabet, self.order, self.min_length
 
     @property
     def n_words(self) -> int:
@@ -173,15 +176,24 @@ class Sequence(DAG):
     def forward_action(self, states: States, backward_actions: Actions) -> Actions:
         return self._order.forward_action(states, backward_actions)
 
-    def n_parallel(self, states: States, actions: Actions) -> NDArray[np.integer[Any]]:
-        return self._order.is_parallel(states, actions) + np.int64(1)
+    def n_parallel(self, edges: Edges) -> NDArray[np.integer[Any]]:
+        return self._order.is_parallel(edges.states, edges.actions) + np.int64(1)
 
-    def backward_group(self, states: States, actions: Actions) -> Mask:
-        undo = self._order.backward_action(actions)[:, None] == np.arange(self.n_backward_actions)
-        return undo | self._order.is_parallel(states, actions)[:, None]
+    def backward_group(self, edges: Edges) -> Mask:
+        undo = self._order.backward_action(edges.actions)
+        group = undo[:, None] == np.arange(self.n_backward_actions)
+        return group | self._order.is_parallel(edges.states, edges.actions)[:, None]
 
-    def log_uniform_backward(self, states: States, actions: Actions, next_states: States) -> Floats:
-        return self._order.log_uniform_backward(next_states)
+    @property
+    def one_backward_action_per_parent(self) -> bool:
+        return self.order != "both_ends"
+
+    @property
+    def one_action_per_edge(self) -> bool:
+        return self.order != "both_ends"
+
+    def log_uniform_backward(self, edges: Edges) -> Floats:
+        return self._order.log_uniform_backward(edges.next_states)
 
     # ---- reward -----------------------------------------------------------------------------
 
@@ -242,14 +254,14 @@ def _lengths(length: Any, min_length: Any, max_length: Any) -> tuple[int, int]:
     if max_length is None:
         if min_length is not None:
             raise ValueError(f"min_length={min_length!r} needs max_length= as well")
-        fixed = integer("length", DEFAULT_LENGTH if length is None else length, least=1)
+        fixed = whole("length", DEFAULT_LENGTH if length is None else length, least=1)
         return fixed, fixed
     if length is not None:
         raise ValueError(
             f"length={length!r} fixes the length; leave it out with max_length={max_length!r}"
         )
-    most = integer("max_length", max_length, least=1)
-    least = integer("min_length", 1 if min_length is None else min_length, least=1)
+    most = whole("max_length", max_length, least=1)
+    least = whole("min_length", 1 if min_length is None else min_length, least=1)
     if least > most:
         raise ValueError(f"min_length={min_length!r} exceeds max_length={max_length!r}")
     return least, most

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from gfn_gym.arguments import choice, is_finite, number
 from gfn_gym.dag import Floats
-from gfn_gym.envs.arguments import is_finite, positive
 from gfn_gym.envs.sequence.tables import read_table
 from gfn_gym.rewards import StringReward
 
@@ -163,10 +163,9 @@ def make_reward(
         TypeError: none of these.
         ValueError: an unknown name, a bad number, bad lines of a table, all of them named.
     """
-    if scale not in ("log", "linear"):
-        raise ValueError(f"scale={scale!r} must be 'log' or 'linear'")
-    beta = 1.0 if exponent is None else positive("reward_exponent", exponent)
-    least = None if floor is None else positive("floor", floor)
+    choice("scale", scale, ("log", "linear"))
+    beta = 1.0 if exponent is None else number("reward_exponent", exponent, above=0)
+    least = None if floor is None else number("floor", floor, above=0)
     if isinstance(reward, str) and Path(reward).suffix.lower() in (".csv", ".parquet"):
         reward = Path(reward)
     if isinstance(reward, (Mapping, Path)):
