@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import RNA  # type: ignore[import-untyped]
+import RNA
 
 from gfn_gym.dag import Floats
 from gfn_gym.envs.rna.bases import read_bases

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import RNA  # type: ignore[import-untyped]
+import RNA
 
 from gfn_gym.dag import Floats
 

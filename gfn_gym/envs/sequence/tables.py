@@ -89,7 +89,7 @@ def _of_csv(path: Path, problem: Callable[[Any], str | None]) -> Iterator[Entry]
 
 def _of_parquet(path: Path) -> Iterator[Entry]:
     try:
-        from pyarrow import parquet  # type: ignore[import-untyped]
+        from pyarrow import parquet
     except ImportError as error:
         raise ImportError(
             f"reward={str(path)!r}: Parquet files need pyarrow: pip install 'gfn-gym[sequences]'"
