@@ -33,3 +33,6 @@ register(
     policy="SmallBlockTreePolicy",
     presets="gfn_gym.agents.presets.molecule:PRESETS",
 )
+register("SequenceGFN-v0", "gfn_gym.envs.sequence.dag:Sequence", policy="MlpPolicy")
+register("RNABindingGFN-v0", "gfn_gym.envs.rna.binding:RNABinding", policy="MlpPolicy")
+register("RNAFoldGFN-v0", "gfn_gym.envs.rna.fold:RNAFold", policy="MlpPolicy")

@@ -1,4 +1,4 @@
-"""Rewards of SMILES that fail as users' do; worker processes import this module, so it is light."""
+"""Rewards of strings that fail as users' do; worker processes import this, so it is light."""
 
 import os
 import subprocess
@@ -23,6 +23,19 @@ def failing(smiles):
             os._exit(3)
         values.append(float("nan") if "I" in name else reward_of(name))
     return values
+
+
+def leaving(smiles):
+    """Calls sys.exit at phosphorus."""
+    if any("P" in name for name in smiles):
+        sys.exit(3)
+    return [reward_of(name) for name in smiles]
+
+
+def sleepy(smiles):
+    """Takes long enough for other threads to come in between."""
+    time.sleep(0.02 * len(smiles))
+    return [reward_of(name) for name in smiles]
 
 
 class Docking:

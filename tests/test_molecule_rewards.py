@@ -1,16 +1,12 @@
-"""From rows to molecules to log R: assembly, QED·SA, caches, and users' rewards that fail."""
+"""From rows to molecules to log R: assembly, QED·SA, and users' rewards of SMILES."""
 
 from __future__ import annotations
 
 import copy
-import logging
 import math
-import os
 import pickle
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -23,14 +19,13 @@ from gfn_gym.agents import SoftDQN
 from gfn_gym.agents.vec_env import as_vec_env
 from gfn_gym.envs.molecule import downloads, rewards
 from gfn_gym.envs.molecule.assemble import Assembler
-from gfn_gym.envs.molecule.cache import Cache
 from gfn_gym.envs.molecule.dag import Molecule
-from gfn_gym.envs.molecule.resilient import RewardError, SmilesReward
-from gfn_gym.envs.molecule.rewards import QedSa, Seh, log_power, make_reward
+from gfn_gym.envs.molecule.rewards import QedSa, Seh, SmilesReward, log_power, make_reward
 from gfn_gym.envs.molecule.vocabulary import Vocabulary
 from gfn_gym.mdp import MDP, sample_legal_actions
+from gfn_gym.rewards import RewardError
 from seh_data import data_folder, needs_data
-from slow_rewards import Counting, Docking, DownAfter, failing, reward_of
+from slow_rewards import Counting, DownAfter, failing, reward_of
 
 __all__ = ["data_folder"]
 
@@ -201,6 +196,12 @@ def test_bad_smiles_rewards(arguments, words):
         SmilesReward(**{"function": failing, **arguments})
 
 
+def test_smiles_reward_is_found_where_it_was_first():
+    from gfn_gym.envs.molecule import resilient
+
+    assert (resilient.SmilesReward, resilient.RewardError) == (SmilesReward, RewardError)
+
+
 def test_function_of_states_is_asked_once_a_state():
     asked = []
 
@@ -238,24 +239,6 @@ def test_trees_of_one_smiles_are_asked_once():
     assert len(np.unique(states, axis=0)) == 2
     assert dag.log_reward(states) == pytest.approx([3.0 * reward_of("CCO")] * 3)
     assert function.asked == [["CCO"]]
-
-
-def test_cache_drops_what_was_asked_for_longest_ago():
-    cache, computed = Cache(2), []
-
-    def look_up(keys):
-        def compute(rows):
-            computed.extend(keys[i] for i in rows)
-            return np.array([float(keys[i]) for i in rows])
-
-        return cache.values_of(keys, compute).tolist()
-
-    assert look_up(["1", "2", "1", "3"]) == [1, 2, 1, 3]  # more than there is room for
-    assert (computed, len(cache)) == (["1", "2", "3"], 2)
-    assert look_up(["2"]) == [2]
-    assert look_up(["4"]) == [4]  # drops 3
-    assert look_up(["2", "3"]) == [2, 3]
-    assert computed == ["1", "2", "3", "4", "3"]
 
 
 @needs_data
@@ -304,119 +287,6 @@ def test_rewards_made_alike_are_equal():
 def test_seh_wants_a_dtype_that_it_knows(data_folder):
     with pytest.raises(ValueError, match="dtype='float16' must be 'float32' or 'float64'"):
         Seh(Assembler(Vocabulary(PAIRS), 4), dtype="float16")
-
-
-# ---- rewards that fail, in this process ---------------------------------------------------------
-
-
-def test_floor_for_those_that_fail(caplog):
-    reward = SmilesReward(failing, on_failure="floor", floor=-20.0)
-    with caplog.at_level(logging.WARNING):
-        values = reward(["CC", "CN", "CI", "CN", "CCO"])
-    assert values.tolist() == [reward_of("CC"), -20.0, -20.0, -20.0, reward_of("CCO")]
-    assert reward.failures == {"error": 1, "not finite": 1}
-    assert reward.failed["CN"].reason == "RuntimeError: no pose for CN"
-    assert [record.getMessage() for record in caplog.records] == [
-        "no reward for CN: error, RuntimeError: no pose for CN; log R = -20",
-        "no reward for CI: not finite, the reward function gave nan; log R = -20",
-    ]
-
-
-def test_floors_are_cached_until_they_are_forgotten():
-    function = Counting(bad=["CN"])
-    reward = SmilesReward(function, on_failure="floor", floor=-20.0)
-    assert reward(["CN"]) == reward(["CN"]) == [-20.0]
-    assert function.asked == [["CN"]]
-    function.bad.clear()
-    reward.forget_failures()
-    assert reward(["CN"]) == [reward_of("CN")]
-    assert not reward.failures
-
-
-def test_raising_names_the_molecule_and_keeps_the_others():
-    function = Counting(bad=["CN"])
-    reward = SmilesReward(function)
-    with pytest.raises(RewardError, match="no reward for CN: error, RuntimeError: the") as raised:
-        reward(["CC", "CN", "CO"])
-    assert 'raise RuntimeError("the service is down")' in str(raised.value)  # the traceback
-    assert function.asked == [["CC", "CN", "CO"], ["CC"], ["CN"], ["CO"]]
-    function.bad.clear()
-    assert reward(["CC", "CN", "CO"]) == pytest.approx([-0.2, -0.2, -0.2])
-    assert function.asked[4:] == [["CN"]]
-
-
-@pytest.mark.parametrize("returned", [0.5, [0.5, 0.5, 0.5], None, "high", [["a"], ["b"]]])
-def test_function_that_returns_something_else_is_no_failure_of_molecules(returned):
-    reward = SmilesReward(lambda smiles: returned, on_failure="floor", floor=-20.0)
-    with pytest.raises(ValueError, match="must return log R, 2 numbers"):
-        reward(["CC", "CN"])
-
-
-# ---- rewards that fail, in processes ------------------------------------------------------------
-
-
-def test_workers_answer_in_order_and_survive_failures():
-    reward = SmilesReward(failing, on_failure="floor", floor=-20.0, timeout=0.5, workers=2)
-    smiles = ["CC", "CS", "CN", "CP", "CI", "CCC", "CCCC", "CCCCC"]
-    good = [reward_of(s) for s in ("CC", "CCC", "CCCC", "CCCCC")]
-    try:
-        assert reward(smiles).tolist() == [good[0], -20.0, -20.0, -20.0, -20.0, *good[1:]]
-        assert reward.failures == {"timeout": 1, "error": 1, "died": 1, "not finite": 1}
-        assert reward.failed["CS"].reason == "no answer within 0.5 s"
-        assert reward.failed["CP"].reason == "its process died with exit code 3"
-        assert reward.failed["CN"].reason == "RuntimeError: no pose for CN"
-        idle = [worker for worker in reward._pool._workers if worker.ready]
-        for worker in idle:  # someone kills those that have nothing to do
-            os.kill(worker.process.pid, signal.SIGKILL)
-            worker.process.join()
-        assert idle
-        assert reward(["CCF", "CC"]).tolist() == [reward_of("CCF"), good[0]]
-    finally:
-        reward.close()
-
-
-def is_running(pid):
-    with open(f"/proc/{pid}/stat") as file:
-        return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-
-
-@pytest.mark.skipif(not hasattr(os, "killpg"), reason="no process groups here")
-def test_late_worker_is_killed_with_the_program_that_it_started(tmp_path):
-    reward = SmilesReward(Docking(tmp_path / "pid"), timeout=1)
-    with pytest.raises(RewardError, match=r"no reward for CC: timeout, no answer within 1.0 s"):
-        reward(["CC"])
-    pid = int((tmp_path / "pid").read_text())
-    until = time.monotonic() + 5
-    while time.monotonic() < until:
-        try:
-            os.kill(pid, 0)
-            if not is_running(pid):
-                break
-        except (OSError, FileNotFoundError):
-            break
-        time.sleep(0.02)
-    else:
-        pytest.fail(f"process {pid} is still running")
-
-
-def test_worker_that_cannot_start():
-    class Unloadable:
-        def __reduce__(self):
-            return (int, ("no number",))
-
-        def __call__(self, smiles):
-            return [0.0]
-
-    reward = SmilesReward(Unloadable(), on_failure="floor", floor=-20.0, workers=1)
-    with pytest.raises(RuntimeError, match="could not start"):
-        reward(["CC"])
-
-
-def test_wrong_shape_in_a_worker():
-    reward = SmilesReward(lambda smiles: [0.0, 0.0], on_failure="floor", floor=-20.0, workers=1)
-    with pytest.raises(ValueError, match="must return log R, 1 numbers"):
-        reward(["CC"])
-    reward.close()
 
 
 # ---- training -----------------------------------------------------------------------------------

@@ -23,8 +23,10 @@ from gfn_gym.agents.architectures import MLP, Architecture, Transformer
 from gfn_gym.agents.backward import NetworkBackwardPolicy
 from gfn_gym.agents.networks import BackwardNetwork
 from gfn_gym.envs.molecule.dag import Molecule
+from gfn_gym.envs.sequence.dag import Sequence
 from gfn_gym.graph import enumerate_graph
 from gfn_gym.mdp import BackwardPolicy
+from sequence_envs import SEQUENCES, tilted_words
 
 State = tuple[int, ...]
 
@@ -65,6 +67,7 @@ ENVIRONMENTS: dict[str, Callable[[], Any]] = {
     ),
     **{f"molecules, {name}": partial(molecules, name) for name in BLOCK_SETS},
     "molecules terminating": partial(molecules, "ends", id="MoleculeGFN-Terminate-v0"),
+    **SEQUENCES,
     **{name: partial(GFNEnv, dag, observation="state") for name, dag in DAGS.items()},
 }
 
@@ -223,7 +226,13 @@ def test_optimal_policy_samples_the_reward(name):
         *(
             (name, kind)
             for kind in ("by hand", "mlp")
-            for name in ("HypergridGFN-v0-2-6", "HypergridGFN-v0-3-4", "bits, own modes", *DAGS)
+            for name in (
+                "HypergridGFN-v0-2-6",
+                "HypergridGFN-v0-3-4",
+                "bits, own modes",
+                *(name for name in SEQUENCES if not name.endswith("append")),  # P_B = 1 on a tree
+                *DAGS,
+            )
         ),
         *((name, "transformer") for name in ("bits, own modes", "words")),
     ],
@@ -244,6 +253,21 @@ def test_ignoring_parallel_edges_breaks_it(total):
 
     right = Tabular(GFNEnv(Piles(total=total), observation="state"))
     naive = Tabular(GFNEnv(Naive(total=total), observation="state"))
+    assert abs(naive.value(naive.start) - right.value(right.start)) > 0.01
+    check_far(right, naive)
+
+
+def test_ignoring_parallel_edges_of_words_breaks_it():
+    """As if "A" by A were two words, one longer at its end and one at its beginning."""
+
+    class Naive(Sequence):
+        log_uniform_backward = DAG.log_uniform_backward
+        n_parallel = DAG.n_parallel
+
+    arguments = {"alphabet": "AC", "length": 3, "order": "both_ends", "reward": tilted_words}
+    right, naive = (
+        Tabular(GFNEnv(dag(**arguments), observation="state")) for dag in (Sequence, Naive)
+    )
     assert abs(naive.value(naive.start) - right.value(right.start)) > 0.01
     check_far(right, naive)
 

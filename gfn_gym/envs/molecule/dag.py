@@ -15,9 +15,8 @@ from gfn_gym.edges import Edges
 from gfn_gym.envs.molecule.blocks import BLOCKS
 from gfn_gym.envs.molecule.canonical import LARGEST_TREE, Canonical, Canonicaliser
 from gfn_gym.envs.molecule.entry_classes import EntryClasses
-from gfn_gym.envs.molecule.recent import Recent
-from gfn_gym.envs.molecule.resilient import SmilesReward
-from gfn_gym.envs.molecule.rewards import StateFunction, make_reward
+from gfn_gym.envs.molecule.last_batches import LastBatches
+from gfn_gym.envs.molecule.rewards import SmilesReward, StateFunction, make_reward
 from gfn_gym.envs.molecule.trees import Ints, Trees
 from gfn_gym.envs.molecule.trees_from_blocks import read_trees
 from gfn_gym.envs.molecule.vocabulary import Pair, Vocabulary, read_pairs
@@ -69,7 +68,7 @@ class Molecule(DAG):
       when it is the first block; repeats count. Or the path of a JSON file of such pairs; or
       ``"pdb105"``, the paper's 105 blocks (a download); or None for our own, see :mod:`.blocks`.
     - ``reward="qed_sa"``: or "seh", the paper's (a download; needs torch); or a
-      :class:`.resilient.SmilesReward` around a function of a list of SMILES; or a function of
+      :class:`.rewards.SmilesReward` around a function of a list of SMILES; or a function of
       states (n, d) that returns log R, shape (n,). See :mod:`.rewards`.
     - ``reward_exponent=None``: β, which multiplies log R; by default 4 for "qed_sa", 10 for
       "seh", 1 for functions.
@@ -116,7 +115,7 @@ class Molecule(DAG):
         self.n_backward_actions = n_nodes
         self._canonical = Canonicaliser(self.vocabulary, self.max_blocks)
         self._entries = EntryClasses(self.vocabulary, self._canonical)
-        self._recent = Recent(self.initial_states(1), 0.0)
+        self._known_symmetries = LastBatches(self.initial_states(1), 0.0)
 
     def __repr__(self) -> str:
         return f"Molecule({self.vocabulary!r}, {self.min_blocks} to {self.max_blocks} blocks)"
@@ -175,7 +174,7 @@ class Molecule(DAG):
         if len(moves):
             grown = self._grown(states[moves], actions[moves])
             nexts[moves] = rows = self._rows(grown.trees)
-            self._recent.put(rows, grown.log_symmetries)
+            self._known_symmetries.put(rows, grown.log_symmetries)
         return nexts, done
 
     def _counts(self, states: States) -> tuple[Ints, Ints]:
@@ -354,7 +353,7 @@ class Molecule(DAG):
         return result
 
     def _log_symmetries(self, states: States) -> Floats:
-        known, missing = self._recent.get(states)
+        known, missing = self._known_symmetries.get(states)
         if len(missing):
             trees = self.trees(states[missing])
             known[missing] = self._canonical(trees, self._bonded(trees)).log_symmetries

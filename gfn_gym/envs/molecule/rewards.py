@@ -15,15 +15,23 @@ from numpy.typing import ArrayLike
 from rdkit import Chem, RDConfig
 from rdkit.Chem import QED
 
+from gfn_gym.arguments import number
 from gfn_gym.dag import Floats, States, check_log_reward
-from gfn_gym.envs.arguments import positive
 from gfn_gym.envs.molecule.assemble import Assembler
-from gfn_gym.envs.molecule.cache import CACHE_SIZE, Cache
-from gfn_gym.envs.molecule.resilient import SmilesReward
 from gfn_gym.envs.molecule.vocabulary import Vocabulary
+from gfn_gym.rewards import CACHE_SIZE, Cache, StringReward
 
 StateFunction = Callable[[States], Any]
 """Rows (n, d) → log R, (n,)."""
+
+
+class SmilesReward(StringReward):
+    """A function of a list of canonical SMILES to log R, which may be slow or fail.
+
+    What it takes and does is :class:`gfn_gym.rewards.StringReward`'s.
+    """
+
+    objects, things = "SMILES", "molecules"
 
 
 def make_reward(
@@ -55,9 +63,13 @@ def make_reward(
                 "of states to log R"
             )
         kind = NAMED[reward]
-        beta = kind.default_exponent if exponent is None else positive("reward_exponent", exponent)
+        beta = (
+            kind.default_exponent
+            if exponent is None
+            else number("reward_exponent", exponent, above=0)
+        )
         return kind(Assembler(vocabulary, max_blocks), beta, cache_size)
-    beta = 1.0 if exponent is None else positive("reward_exponent", exponent)
+    beta = 1.0 if exponent is None else number("reward_exponent", exponent, above=0)
     if isinstance(reward, SmilesReward):
         return OfSmiles(Assembler(vocabulary, max_blocks), reward, beta)
     if not callable(reward):

@@ -1,4 +1,4 @@
-"""A memory for values that are dear to compute."""
+"""Numbers that are expensive to compute, remembered by key."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from gfn_gym.arguments import whole
 from gfn_gym.dag import Floats
-from gfn_gym.envs.arguments import integer
 
 CACHE_SIZE = 1_000_000
-"""Molecules; some 250 MB when full, of the paper's blocks."""
+"""Values; some 250 MB when full, of molecules of the paper's blocks."""
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -24,7 +24,7 @@ class Cache(Generic[Key]):
     """
 
     def __init__(self, size: int = CACHE_SIZE):
-        self.size = integer("cache_size", size, least=0)
+        self.size = whole("cache_size", size, least=0)
         self._values: OrderedDict[Key, float] = OrderedDict()
 
     def values_of(self, keys: Sequence[Key], compute: Callable[[list[int]], Floats]) -> Floats:

@@ -1,4 +1,4 @@
-"""Numbers of states that were worked out a moment ago."""
+"""Numbers of the states of the last two batches, which are asked for again in the next step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gfn_gym.envs.molecule.canonical import Codes, Floats, mix
 from gfn_gym.envs.molecule.trees import Ints
 
 
-class Recent:
+class LastBatches:
     """A number for each state of the last two batches, and of one that is always known.
 
     The next state of a step is the state of the step after it, so that what is expensive to work
@@ -44,10 +44,10 @@ class Recent:
 
     def __eq__(self, other: object) -> bool:
         """What is remembered makes no difference between two DAGs."""
-        return isinstance(other, Recent)
+        return isinstance(other, LastBatches)
 
     def __hash__(self) -> int:
-        return hash(Recent)
+        return hash(LastBatches)
 
     def _keys(self, rows: Ints) -> Codes:
         return np.asarray(np.einsum("nd,d->n", rows.astype(np.uint64), self._weights))
