@@ -119,7 +119,7 @@ def energy_distribution(dag: Ising) -> Distribution:
         return log_z + 0.5j * angle * dag.n_spins
 
     probabilities = _invert(characteristic, size)
-    values = dag.J * (4.0 * np.arange(size) - 2 * dag.n_spins)
+    values = dag.J * np.linspace(-2 * dag.n_spins, 2 * dag.n_spins, size)
     order = np.argsort(values)
     return values[order], probabilities[order]
 
@@ -140,7 +140,7 @@ def magnetisation_distribution(dag: Ising) -> Distribution:
         log_z = transfer_log_partition(side, dag.beta * dag.J, fields)
         return log_z + 0.5j * angle * dag.n_spins
 
-    return 2.0 * np.arange(size) - dag.n_spins, _invert(characteristic, size)
+    return np.linspace(-dag.n_spins, dag.n_spins, size), _invert(characteristic, size)
 
 
 def _side(dag: Ising) -> int:

@@ -16,7 +16,9 @@ CHARACTERS = "-+·"
 
 def newest_spin(trajectory: States) -> int | None:
     """Return the site that the last step of a walk (t, N) set, None if it set none."""
-    changed = np.flatnonzero(trajectory[-1] != trajectory[-2]) if len(trajectory) > 1 else []
+    if len(trajectory) < 2:
+        return None
+    changed = np.flatnonzero(trajectory[-1] != trajectory[-2])
     return int(changed[0]) if len(changed) else None
 
 

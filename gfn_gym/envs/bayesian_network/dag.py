@@ -286,7 +286,8 @@ class BayesianNetwork(DAG):
         if whole and 0 <= node < self.d:
             return int(node)
         raise ValueError(
-            f"{name}: {node!r} is not a column; columns are {list(self.names)}, or 0 to {self.d - 1}"
+            f"{name}: {node!r} is not a column; columns are {list(self.names)}, or their numbers "
+            f"from 0 to {self.d - 1}"
         )
 
     def _check_constraints(self) -> None:
@@ -295,7 +296,7 @@ class BayesianNetwork(DAG):
             edge = tuple(self.names[i] for i in both[0])
             raise ValueError(f"required: {edge} is also forbidden")
         if not acyclic(self.required[None])[0]:
-            shown = self.edges(self.required.reshape(-1))
+            shown = self.edges(self.required.reshape(-1).astype(np.int8))
             raise ValueError(f"required={shown} has a cycle, so that no graph is acyclic")
         most = int(self.required.sum(axis=0).max())
         if most > self.max_parents:

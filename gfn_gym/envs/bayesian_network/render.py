@@ -33,7 +33,8 @@ def render_ansi(graphs: Adjacency, names: tuple[str, ...], log_reward: float) ->
     lines = []
     for j, name in enumerate(names):
         parents = [
-            ("+" if (i, j) == newest else "") + names[i] for i in np.flatnonzero(graphs[-1, :, j])
+            ("+" if newest == (i, j) else "") + names[i]
+            for i in np.flatnonzero(graphs[-1, :, j]).tolist()
         ]
         lines.append(f"{name:>{width}} <- {', '.join(parents)}" if parents else f"{name:>{width}}")
     count = int(graphs[-1].sum())
@@ -53,8 +54,8 @@ def render_rgb(graphs: Adjacency, required: NDArray[np.bool_]) -> NDArray[np.uin
     radius = min(RADIUS, reach * np.pi / d * 0.8)
     places = SIDE / 2 + reach * np.stack([np.cos(angles), np.sin(angles)], axis=1)
     newest = newest_edge(graphs)
-    for i, j in np.argwhere(graphs[-1]):
-        colour = NEWEST if (i, j) == newest else REQUIRED if required[i, j] else EDGE
+    for i, j in np.argwhere(graphs[-1]).tolist():
+        colour = NEWEST if newest == (i, j) else REQUIRED if required[i, j] else EDGE
         _arrow(image, places[i], places[j], radius, colour)
     for node, place in enumerate(places):
         _disc(image, place, radius)

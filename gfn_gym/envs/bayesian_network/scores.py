@@ -180,6 +180,13 @@ class LocalScores:
             values = self._dense.take(sets)
         return values
 
+    @property
+    def filled(self) -> int:
+        """How many sets are known, the empty one included."""
+        if self._dense is None:
+            return len(self._known)
+        return int(np.count_nonzero(~np.isnan(self._dense)))
+
     def local(self, nodes: NDArray[np.int64], parents: Bits) -> Floats:
         """Return score(node | parents), float64, of arrays that broadcast."""
         return self(parents | (1 << nodes)) - self(parents)
