@@ -155,7 +155,7 @@ class Ising(DAG):
         """Return E over the bonds and fields whose spins are set, float64 (n,)."""
         spins = self.spins(states)
         local = 0.5 * (spins @ self.couplings) + self.field
-        return -np.einsum("ni,ni->n", spins, local)
+        return 0.0 - np.einsum("ni,ni->n", spins, local)  # 0.0 −, so that nothing set is not −0
 
     def magnetisation(self, states: States) -> NDArray[np.int64]:
         """Return Σ s_i over the spins that are set, int64 (n,)."""

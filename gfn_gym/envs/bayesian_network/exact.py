@@ -162,7 +162,7 @@ def _signs(d: int) -> Floats:
 
 
 def _sums_from_below(log_a: Floats) -> Floats:
-    """log H(S), float64 (2^d,): each set, complete when its turn comes, is added to its supersets."""
+    """log H(S), float64 (2^d,): each set, complete in its turn, is added to its supersets."""
     d = len(log_a)
     signs, top, rest = _signs(d), np.full(2**d, -np.inf), np.zeros(2**d)
     top[0], rest[0] = 0.0, 1.0  # H = rest·exp(top)
