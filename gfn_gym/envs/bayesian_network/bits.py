@@ -5,22 +5,25 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from gfn_gym.dag import Mask
+from gfn_gym.dag import Floats, Mask
 
 Bits = NDArray[np.int64]
 """Sets of nodes: bit i is node i."""
 Adjacency = NDArray[np.bool_]
 """(n, d, d): ``[:, i, j]`` tells the edge i → j."""
 
-LARGEST = 62  # nodes; int64 has one bit more, for the sign
+LARGEST = 52  # nodes; sets are packed by a product in float64, which is exact below 2^53
 
 
 def pack(sets: NDArray[np.bool_]) -> Bits:
     """Turn sets, bool (…, d), into bits, int64 (…)."""
-    d = sets.shape[-1]
-    octets = np.zeros((*sets.shape[:-1], 8), dtype=np.uint8)
-    octets[..., : -(-d // 8)] = np.packbits(sets, axis=-1, bitorder="little")
-    return octets.view("<i8")[..., 0].astype(np.int64, copy=False)
+    return np.asarray(sets.astype(np.float64) @ _places(sets.shape[-1])).astype(np.int64)
+
+
+def parent_sets(adjacency: Adjacency) -> Bits:
+    """Return the parents of every node, int64 (n, d), of graphs (n, d, d)."""
+    # A product is several times as fast as packing bits across rows.
+    return np.asarray(_places(adjacency.shape[1]) @ adjacency.astype(np.float64)).astype(np.int64)
 
 
 def unpack(bits: Bits, d: int) -> NDArray[np.bool_]:
@@ -47,6 +50,5 @@ def acyclic(adjacency: Adjacency) -> Mask:
     return np.asarray(~(ancestors(parent_sets(adjacency)) & own).any(axis=1))
 
 
-def parent_sets(adjacency: Adjacency) -> Bits:
-    """Return the parents of every node, int64 (n, d), of graphs (n, d, d)."""
-    return pack(adjacency.swapaxes(1, 2))
+def _places(d: int) -> Floats:
+    return (1 << np.arange(d)).astype(np.float64)

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from gfn_gym.dag import DAG, Actions, Floats, Mask, States, check_log_reward
 from gfn_gym.envs.arguments import integer, is_finite, positive
 from gfn_gym.envs.bayesian_network import exact
-from gfn_gym.envs.bayesian_network.bits import Adjacency, acyclic, ancestors, pack, unpack
+from gfn_gym.envs.bayesian_network.bits import (
+    Adjacency,
+    acyclic,
+    ancestors,
+    pack,
+    parent_sets,
+    unpack,
+)
 from gfn_gym.envs.bayesian_network.data import Table, read_table
 from gfn_gym.envs.bayesian_network.render import render_ansi, render_rgb
 from gfn_gym.envs.bayesian_network.scores import (
@@ -67,7 +74,7 @@ class BayesianNetwork(DAG):
 
     ## Arguments
     - ``data=None``: an array (observations, d), anything like a pandas DataFrame, or the path of a
-      CSV file whose first row names the columns; from 2 to 62 columns, no value missing. By
+      CSV file whose first row names the columns; from 2 to 52 columns, no value missing. By
       default those of :func:`erdos_renyi_data`: five nodes, 100 observations.
     - ``score="bge"``: "bge" (Gaussian, Geiger and Heckerman 2002), "bic" (Gaussian, Schwarz 1978)
       or "bde" (discrete, BDeu). See :mod:`gfn_gym.envs.bayesian_network.scores`.
@@ -138,7 +145,7 @@ class BayesianNetwork(DAG):
     def action_mask(self, states: States) -> Mask:
         graphs = self.adjacency(states)
         # An edge i → j closes a cycle where j is an ancestor of i.
-        open_bits = self._allowed_bits & ~ancestors(pack(graphs.swapaxes(1, 2)))
+        open_bits = self._allowed_bits & ~ancestors(parent_sets(graphs))
         legal = unpack(open_bits, self.d)
         legal &= ~graphs
         if self.max_parents < self.d - 1:
@@ -178,7 +185,7 @@ class BayesianNetwork(DAG):
             ValueError: the user's log prior returned another shape, NaN or an infinity.
         """
         graphs = self.adjacency(states)
-        total = self.local_scores.graph(pack(graphs.swapaxes(1, 2)))
+        total = self.local_scores.graph(parent_sets(graphs))
         if self.log_prior is not None:
             total += check_log_reward(self.log_prior(graphs), states, "log_prior")
         return total - self.initial_score

@@ -91,7 +91,7 @@ def read_table(data: Any) -> Table:
 
     Raises:
         TypeError: something else.
-        ValueError: not two-dimensional, no rows, less than two columns or more than 62, or
+        ValueError: not two-dimensional, no rows, less than two columns or more than 52, or
             names that are empty or not distinct.
         OSError: the file cannot be read.
     """
