@@ -133,6 +133,32 @@ def test_magnetisation_in_a_field(monkeypatch: Any) -> None:
     assert values @ exact > 0
 
 
+def test_the_floor_of_a_histogram_is_what_perfect_samples_reach() -> None:
+    exact = ising_exact.energy_distribution(Ising(4))
+    values, probabilities = exact
+    generator = np.random.default_rng(0)
+    distances = [
+        ising_exact.histogram_distance(exact, generator.choice(values, size=200, p=probabilities))
+        for _ in range(500)
+    ]
+    error = np.std(distances) / math.sqrt(len(distances))
+    assert np.mean(distances) == pytest.approx(
+        ising_exact.sampling_floor(exact, 200), abs=4 * error
+    )
+    assert error < 0.001
+    # Of one sample: 1 − Σ p².
+    one = ising_exact.sampling_floor(exact, 1)
+    assert one == pytest.approx(1 - (probabilities**2).sum(), abs=1e-12)
+    far = ising_exact.histogram_distance(exact, np.full(10, values[0]))
+    assert far == pytest.approx(1 - probabilities[0])
+    with pytest.raises(ValueError, match=r"samples holds 1\.5, which has no place"):
+        ising_exact.histogram_distance(exact, np.array([1.5]))
+    with pytest.raises(ValueError, match="at least one"):
+        ising_exact.histogram_distance(exact, np.array([]))
+    with pytest.raises(ValueError, match="n=0"):
+        ising_exact.sampling_floor(exact, 0)
+
+
 @pytest.mark.parametrize("order", ["any", "raster"])
 def test_the_optimal_policy_samples_the_boltzmann_distribution(order: str) -> None:
     graph = enumerate_graph(Ising(3, order=order))

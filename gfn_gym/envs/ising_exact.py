@@ -7,6 +7,7 @@ characteristic function, which is a ratio of partition functions at complex temp
 from __future__ import annotations
 
 import cmath
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfn_gym.dag import Floats
+from gfn_gym.envs.arguments import integer
 from gfn_gym.graph import batches
 
 if TYPE_CHECKING:
@@ -141,6 +143,48 @@ def magnetisation_distribution(dag: Ising) -> Distribution:
         return log_z + 0.5j * angle * dag.n_spins
 
     return np.linspace(-dag.n_spins, dag.n_spins, size), _invert(characteristic, size)
+
+
+def histogram_distance(distribution: Distribution, samples: NDArray[np.number]) -> float:
+    """Return ½·Σ|share of the samples − probability| over the values, in [0, 1].
+
+    Its floor is :func:`sampling_floor`.
+
+    Args:
+        distribution: values in rising order, and their probabilities.
+        samples: (n,), energies or magnetisations of samples.
+
+    Raises:
+        ValueError: no samples, or one is none of the values.
+    """
+    values, probabilities = distribution
+    if not len(samples):
+        raise ValueError("samples is empty: a histogram needs at least one")
+    place = np.abs(samples[:, None] - values).argmin(axis=1)
+    wrong = ~np.isclose(values[place], samples)
+    if wrong.any():
+        raise ValueError(f"samples holds {samples[wrong][0]}, which has no place in {values}")
+    shares = np.bincount(place, minlength=len(values)) / len(samples)
+    return float(np.abs(shares - probabilities).sum() / 2)
+
+
+def sampling_floor(distribution: Distribution, n: int) -> float:
+    """Return the expected :func:`histogram_distance` of n independent, perfect samples.
+
+    By de Moivre's formula for the mean absolute deviation of a binomial count k:
+    E|k − n·p| = 2·m·C(n, m)·p^m·(1 − p)^(n − m + 1) with m = ⌊n·p⌋ + 1.
+
+    Raises:
+        ValueError: n below 1.
+    """
+    total = 0.0
+    for p in distribution[1].tolist():
+        m = math.floor(integer("n", n, least=1) * p) + 1
+        if 0 < p < 1 and m <= n:
+            log_ways = math.lgamma(n + 1) - math.lgamma(m + 1) - math.lgamma(n - m + 1)
+            log_rest = m * math.log(p) + (n - m + 1) * math.log1p(-p)
+            total += 2 * m * math.exp(log_ways + log_rest)
+    return total / (2 * n)
 
 
 def _side(dag: Ising) -> int:

@@ -228,18 +228,22 @@ class BayesianNetwork(DAG):
         graphs = np.asarray(graphs) != 0
         if graphs.shape[1:] != (self.d, self.d):
             raise ValueError(f"graphs has shape {graphs.shape}; it must be (n, {self.d}, {self.d})")
-        good = (
-            acyclic(graphs)
-            & (graphs <= self.allowed).all(axis=(1, 2))
-            & (graphs >= self.required).all(axis=(1, 2))
-            & (graphs.sum(axis=1) <= self.max_parents).all(axis=1)
-        )
+        good = self.contains(graphs)
         if not good.all():
             raise ValueError(
                 f"graphs[{int(np.argmin(good))}] has a cycle, a forbidden edge, too many parents, "
                 "or lacks a required edge"
             )
         return graphs.reshape(len(graphs), -1).astype(np.int8)
+
+    def contains(self, graphs: Adjacency) -> Mask:
+        """Return which graphs, bool (n, d, d), are acyclic and keep the constraints, bool (n,)."""
+        return np.asarray(
+            acyclic(graphs)
+            & (graphs <= self.allowed).all(axis=(1, 2))
+            & (graphs >= self.required).all(axis=(1, 2))
+            & (graphs.sum(axis=1) <= self.max_parents).all(axis=1)
+        )
 
     def edges(self, state: States) -> list[tuple[str, str]]:
         """Return the edges of one state (d²,) as pairs of names."""
