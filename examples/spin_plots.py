@@ -21,8 +21,9 @@ SIDE = 4  # samples a side of a panel
 def draw_spins(dag: Ising, samples: dict[str, States], path: Path) -> None:
     """Draw some samples of every method side by side: blue down, yellow up."""
     figure, axes = plt.subplots(
-        1, len(samples), figsize=(4.4 * len(samples), 4.8), squeeze=False, layout="constrained"
-    )
+        1, len(samples), figsize=(4.4 * len(samples), 4.8), squeeze=False, layout="constrained",
+        gridspec_kw={"wspace": 0.08},
+    )  # fmt: skip
     side = dag.L or int(np.ceil(np.sqrt(dag.n_spins)))
     for axis, (title, states) in zip(axes[0], samples.items(), strict=True):
         wall = np.full((SIDE * (side + 1) - 1, SIDE * (side + 1) - 1), np.nan)
@@ -34,7 +35,6 @@ def draw_spins(dag: Ising, samples: dict[str, States], path: Path) -> None:
         axis.imshow(wall, cmap=COLOURS, vmin=0, vmax=1)
         axis.set_title(title)
         axis.axis("off")
-    figure.get_layout_engine().set(w_pad=0.2)  # inches, between the methods
     figure.suptitle(repr(dag))
     figure.savefig(path, dpi=110)
     plt.close(figure)
