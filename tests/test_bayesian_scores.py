@@ -227,17 +227,19 @@ def test_a_set_is_computed_once() -> None:
 
 
 def test_many_levels_do_not_overflow() -> None:
-    """30⁴ and more combinations of 16 columns: told apart although no int64 could number them."""
+    """32¹³ = 2⁶⁵ combinations: in int64 those that differ by 16 in the first column would meet."""
     generator = np.random.default_rng(0)
-    codes = generator.integers(30, size=(50, 16))
+    codes = generator.integers(32, size=(50, 13))
+    codes[0] = 31
+    codes[2:5] = codes[6]
+    codes[2, 0], codes[3, 0], codes[4, 0], codes[6, 0] = 0, 16, 0, 1
     codes[1] = codes[0]
-    codes[7] = codes[0]
-    function = BDeu(codes, 5.0)
-    levels = codes.max(axis=0) + 1.0
-    a = 5.0 / levels.prod()
-    expected = math.log(a + 1) + math.log(a + 2) + 48 * math.log(a)
+    assert (codes.max(axis=0) == 31).all()
+    a = 5.0 / 32.0**13
+    repeats = 2  # rows 0 and 1, rows 2 and 4
+    expected = repeats * math.log(a + 1) + (50 - repeats) * math.log(a)
     expected -= sum(math.log(5.0 + i) for i in range(50))
-    assert function(np.arange(16)[None])[0] == pytest.approx(expected + 0.0, abs=1e-8)
+    assert BDeu(codes, 5.0)(np.arange(13)[None])[0] == pytest.approx(expected, abs=1e-8)
 
 
 def test_large_scales_lose_no_digits() -> None:

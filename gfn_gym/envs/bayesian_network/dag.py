@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -21,6 +21,7 @@ from gfn_gym.envs.bayesian_network.bits import (
     parent_sets,
     unpack,
 )
+from gfn_gym.envs.bayesian_network.constraints import Edges, check_constraints, parse_edges
 from gfn_gym.envs.bayesian_network.data import Table, read_table
 from gfn_gym.envs.bayesian_network.render import render_ansi, render_rgb
 from gfn_gym.envs.bayesian_network.scores import (
@@ -34,9 +35,6 @@ from gfn_gym.envs.bayesian_network.scores import (
     check_enough,
 )
 from gfn_gym.envs.bayesian_network.simulate import erdos_renyi_data
-
-Edges = Iterable[tuple[str | int, str | int]]
-"""Pairs (from, to) of columns, by name or by number."""
 
 
 class BayesianNetwork(DAG):
@@ -114,9 +112,10 @@ class BayesianNetwork(DAG):
         table = read_table(erdos_renyi_data()[0] if data is None else data)
         self.names, self.d, self.score_name = table.names, len(table.names), score
         self.max_parents = _most_parents(max_parents, self.d)
-        self.required = self._edges("required", required)
-        self.allowed = ~(self._edges("forbidden", forbidden) | np.eye(self.d, dtype=bool))
-        self._check_constraints()
+        self.required = parse_edges("required", required, self.names)
+        loops = np.eye(self.d, dtype=bool)
+        self.allowed = ~(parse_edges("forbidden", forbidden, self.names) | loops)
+        check_constraints(self.names, self.required, self.allowed, self.max_parents)
         self.log_prior = log_prior
 
         n_cells = self.d**2
@@ -273,48 +272,6 @@ class BayesianNetwork(DAG):
         if mode == "rgb_array":
             return render_rgb(graphs, self.required)
         return render_ansi(graphs, self.names, float(self.log_reward(trajectory[-1:])[0]))
-
-    # ---- arguments --------------------------------------------------------------------------
-
-    def _edges(self, name: str, pairs: Any) -> NDArray[np.bool_]:
-        """Pairs of nodes as an adjacency matrix, bool (d, d)."""
-        edges = np.zeros((self.d, self.d), dtype=bool)
-        if isinstance(pairs, str) or not isinstance(pairs, Iterable):
-            raise TypeError(f"{name}={pairs!r} must be a list of pairs (from, to) of columns")
-        for pair in pairs:
-            if isinstance(pair, str) or not isinstance(pair, Iterable) or len(tuple(pair)) != 2:
-                raise ValueError(f"{name}: {pair!r} is not a pair (from, to) of columns")
-            i, j = (self._node(name, node) for node in pair)
-            if i == j:
-                raise ValueError(f"{name}: {pair!r} is an edge from a node to itself")
-            edges[i, j] = True
-        return edges
-
-    def _node(self, name: str, node: Any) -> int:
-        if isinstance(node, str) and node in self.names:
-            return self.names.index(node)
-        whole = isinstance(node, (int, np.integer)) and not isinstance(node, bool)
-        if whole and 0 <= node < self.d:
-            return int(node)
-        raise ValueError(
-            f"{name}: {node!r} is not a column; columns are {list(self.names)}, or their numbers "
-            f"from 0 to {self.d - 1}"
-        )
-
-    def _check_constraints(self) -> None:
-        both = np.argwhere(self.required & ~self.allowed)
-        if len(both):
-            edge = tuple(self.names[i] for i in both[0])
-            raise ValueError(f"required: {edge} is also forbidden")
-        if not acyclic(self.required[None])[0]:
-            shown = self.edges(self.required.reshape(-1).astype(np.int8))
-            raise ValueError(f"required={shown} has a cycle, so that no graph is acyclic")
-        most = int(self.required.sum(axis=0).max())
-        if most > self.max_parents:
-            raise ValueError(
-                f"required gives a node {most} parents; max_parents={self.max_parents} must be at "
-                "least that"
-            )
 
 
 def _most_parents(max_parents: int | None, d: int) -> int:
