@@ -30,7 +30,7 @@ def parse_edges(name: str, pairs: Any, names: Sequence[str]) -> NDArray[np.bool_
     if isinstance(pairs, str) or not isinstance(pairs, Iterable):
         raise TypeError(f"{name}={pairs!r} must be a list of pairs (from, to) of columns")
     for pair in pairs:
-        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+        if isinstance(pair, str) or not isinstance(pair, (Sequence, np.ndarray)) or len(pair) != 2:
             raise ValueError(f"{name}: {pair!r} is not a pair (from, to) of columns")
         i, j = (_node(name, node, names) for node in pair)
         if i == j:
