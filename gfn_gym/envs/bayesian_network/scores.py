@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Protocol
 
@@ -27,7 +28,8 @@ from gfn_gym.envs.bayesian_network.bits import Bits
 Sets = NDArray[np.int64]
 """(m, k): m sets of k different columns each."""
 
-UP_FRONT = 2**16  # sets; fewer are computed at once, more as they are asked for
+UP_FRONT = 2**16  # sets; fewer are computed at once, more as they are asked for …
+UP_FRONT_WORK = 2**27  # … and so are fewer of many observations: sets times observations
 DENSE = 22  # nodes up to which a table has a cell a set: 32 MiB
 AT_ONCE = 2**22  # numbers held at a time while sets are computed
 
@@ -63,10 +65,6 @@ class BGe:
 
     def __call__(self, sets: Sets) -> Floats:
         (n, d), k = self.data.shape, sets.shape[1]
-        mean = self.data.mean(axis=0)
-        centred = self.data - mean
-        shrunk = self.alpha_mu * n / (self.alpha_mu + n)
-        r = self.t * np.eye(d) + centred.T @ centred + shrunk * np.outer(mean, mean)
         a = self.alpha_w - d + k
         constant = (
             k / 2 * math.log(self.alpha_mu / (n + self.alpha_mu))
@@ -74,7 +72,15 @@ class BGe:
             + sum(math.lgamma((n + a - i) / 2) - math.lgamma((a - i) / 2) for i in range(k))
             + a / 2 * k * math.log(self.t)
         )
-        return constant - (n + a) / 2 * _log_determinants(r, sets)
+        return constant - (n + a) / 2 * _log_determinants(self._r, sets)
+
+    @cached_property
+    def _r(self) -> Floats:
+        n, d = self.data.shape
+        mean = self.data.mean(axis=0)
+        centred = self.data - mean
+        shrunk = self.alpha_mu * n / (self.alpha_mu + n)
+        return self.t * np.eye(d) + centred.T @ centred + shrunk * np.outer(mean, mean)
 
     @property
     def t(self) -> float:
@@ -99,10 +105,14 @@ class GaussianBIC:
 
     def __call__(self, sets: Sets) -> Floats:
         n, k = len(self.data), sets.shape[1]
-        centred = self.data - self.data.mean(axis=0)
-        log_determinants = _log_determinants(centred.T @ centred / n, sets)
+        log_determinants = _log_determinants(self._covariance, sets)
         log_likelihood = -n / 2 * (k * math.log(2 * math.pi) + log_determinants + k)
         return log_likelihood - math.log(n) / 2 * (k + k * (k + 1) / 2)
+
+    @cached_property
+    def _covariance(self) -> Floats:
+        centred = self.data - self.data.mean(axis=0)
+        return centred.T @ centred / len(self.data)
 
 
 @dataclass(frozen=True)
@@ -162,7 +172,8 @@ class LocalScores:
         if d <= DENSE:
             self._dense = np.full(2**d, np.nan)
             self._dense[0] = 0.0
-        if sum(math.comb(d, k) for k in range(largest + 1)) <= UP_FRONT:
+        count = sum(math.comb(d, k) for k in range(largest + 1))
+        if count <= UP_FRONT and count * observations <= UP_FRONT_WORK:
             for k in range(1, largest + 1):
                 sets = [sum(1 << i for i in chosen) for chosen in combinations(range(d), k)]
                 self(np.array(sets, dtype=np.int64))
@@ -220,9 +231,9 @@ def check_enough(data: Floats, names: tuple[str, ...], most_parents: int) -> Non
     constant = [name for name, column in zip(names, data.T, strict=True) if np.ptp(column) == 0]
     if constant:
         raise ValueError(f"data: columns {constant} are constant; score='bic' cannot use them")
-    if n < most_parents + 3:
+    if n < most_parents + 2:
         raise ValueError(
-            f"data has {n} observations; score='bic' needs at least {most_parents + 3} for up to "
+            f"data has {n} observations; score='bic' needs at least {most_parents + 2} for up to "
             f"{most_parents} parents a node: set max_parents, or take score='bge'"
         )
 
