@@ -5,61 +5,89 @@ from __future__ import annotations
 from typing import Any
 
 import torch as th
-from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
-from .common import targets
-from .common.policies import SoftQPolicy
-from .common.trajectories import BalanceAlgorithm
-from .common.trajectory_buffer import TrajectoryBatch
-from .presets import with_presets
-
-
-class FlowBalance(BalanceAlgorithm):
-    """What DetailedBalance and SubTrajectoryBalance share: the network of P_F and log F.
-
-    It is SoftDQN's with dueling: Q = log F(s) + log P_F(a|s), two outputs of one body.
-    """
-
-    def _policy_parts(self) -> dict[str, Any]:
-        return {**super()._policy_parts(), "dueling": True}
-
-    def _flow_and_forward(self, batch: TrajectoryBatch) -> tuple[th.Tensor, th.Tensor]:
-        """log F(s) and log P_F(a|s) of the edges, each (n,), with gradients."""
-        q = self.policy.q_net(batch.states, batch.masks)
-        log_flow = targets.soft_value(q)
-        return log_flow, q.gather(1, batch.actions[:, None]).squeeze(1) - log_flow
+from . import targets
+from .architectures import Architecture
+from .base import passed_up
+from .policy import Roles
+from .replay.trajectory_buffer import TrajectoryBatch
+from .trajectories import TrajectoryAlgorithm
 
 
-class DetailedBalance(FlowBalance):
+class DetailedBalance(TrajectoryAlgorithm):
     """DB: (log F(s) + log P_F − log F(s') − log P_B)² of the edges of trajectories, averaged.
 
     Paper: Bengio, Lahlou, Deleu, Hu, Tiwari and Bengio, "GFlowNet foundations", JMLR 2023,
     https://arxiv.org/abs/2111.09266. R stands for F where a trajectory ends, by the stop action or
-    by completion. The mean is over all edges of a gradient step. Defaults are those of
+    by completion. The mean is over all edges of a gradient step. The network is SoftDQN's with
+    dueling: log F(s) and log P_F are two outputs of one body. Defaults are those of
     arXiv:2310.12934 for the hypergrid; ``preset`` has those of the other domains.
 
     Args:
-        policy: as in :class:`SoftDQN`.
-        env, preset: as in :class:`TrajectoryBalance`.
-        kwargs: every other argument of :class:`TrajectoryBalance` but ``log_z_learning_rate``,
-            with the same default.
+        policy: "auto" for the domain's own, "MlpPolicy", "TransformerPolicy" for positions that are
+            filled with words, "BlockTreePolicy" or "SmallBlockTreePolicy" for molecules, or a
+            subclass of :class:`gfn_gym.agents.Architecture`.
+        env: an environment id, a GFN environment, or a VecEnv of them.
+        preset: the name of settings that were registered for this environment, such as "paper" or
+            "fast" (see :mod:`gfn_gym.agents.presets`); explicit arguments win. None: the defaults
+            here.
+        n_envs: constructions stepped together, where ``env`` is not a VecEnv already.
+        learning_rate: of P_F, and of P_B where learnt; a number, or a function of the progress that
+            remains, from 1 to 0.
+        train_freq: (n, "episode"): one round of updates per n finished trajectories, on these n; n
+            or (n, "step"): per n calls of ``env.step``, on what finished.
+        gradient_steps: gradient steps of a round, all on the same new trajectories.
+        replay_trajectories: how many of the latest trajectories are kept for replay; 0: none.
+        replay_batch: how many of these join the new ones in every gradient step, drawn uniformly.
+        learnt_backward: learn P_B jointly, by a network of its own beside P_F's; otherwise it is
+            the environment's, uniform unless that was given another. The returns that are logged
+            are the environment's either way.
+        exploration_initial_eps: ε at the start: the chance of a uniform legal action.
+        exploration_final_eps: ε after ``exploration_fraction``.
+        exploration_fraction: share of the training over which ε changes, linearly.
+        max_grad_norm: clip the gradient's norm; None: don't.
+        stats_window_size, tensorboard_log, policy_kwargs, verbose, seed, device: as in SB3, like
+            the rest: ``policy_kwargs`` takes the settings of the architecture, ``optimizer_class``
+            and ``optimizer_kwargs``.
     """
 
-    @with_presets
     def __init__(
         self,
-        policy: str | type[SoftQPolicy],
+        policy: str | type[Architecture],
         env: GymEnv | str | None,
         *,
         preset: str | None = None,
-        **kwargs: Any,
+        n_envs: int = 16,
+        learning_rate: float | Schedule = 1e-3,
+        train_freq: int | tuple[int, str] = (16, "episode"),
+        gradient_steps: int = 1,
+        replay_trajectories: int = 0,
+        replay_batch: int = 16,
+        learnt_backward: bool = False,
+        exploration_initial_eps: float = 0.0,
+        exploration_final_eps: float = 0.0,
+        exploration_fraction: float = 1.0,
+        max_grad_norm: float | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
     ):
-        super().__init__(policy, env, preset=preset, **kwargs)
+        super().__init__(**passed_up(TrajectoryAlgorithm, locals()))
+
+    def _roles(self) -> Roles:
+        return Roles(dueling=True, backward=self.learnt_backward)
 
     def residuals(self, batch: TrajectoryBatch) -> th.Tensor:
         """log F(s) + log P_F − log P_B − log F(s') of n edges, (n,), with gradients."""
-        log_flow, log_forward = self._flow_and_forward(batch)
-        return targets.detailed_balance(log_flow, log_forward, self._rewards(batch), batch.dones)
+        q = self.policy.online.logits(batch.states, batch.masks)
+        log_flow, log_forward = targets.flow_and_forward(q, batch.actions)
+        rewards = self.backward.rewards(batch)
+        return targets.detailed_balance(log_flow, log_forward, rewards, batch.dones)
 
     def _loss(self, batch: TrajectoryBatch) -> th.Tensor:
         return self.residuals(batch).square().mean()

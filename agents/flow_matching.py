@@ -6,24 +6,21 @@ from typing import Any
 
 import numpy as np
 import torch as th
-from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
-from .common import targets
-from .common.buffers import TransitionBatch
-from .common.in_edges import in_edges
-from .common.off_policy import SoftQAlgorithm
-from .common.policies import SoftQPolicy
-from .presets import with_presets
+from gfn_gym.arguments import number
+from gfn_gym.edges import in_edges
 
-TARGET = "target network"
-MEANINGLESS = {
-    **dict.fromkeys(("double", "n_step", "td_lambda", "tau", "target_update_interval"), TARGET),
-    **dict.fromkeys(("planning_simulations", "planning_epsilon"), TARGET),
-    **dict.fromkeys(("learnt_backward", "backward_learning_rate", "backward_tau"), "P_B"),
-}
+from . import targets
+from .architectures import Architecture
+from .base import passed_up
+from .networks import QNetwork
+from .policy import Roles
+from .replay.transition_buffer import TransitionBatch
+from .transitions import TransitionAlgorithm
 
 
-class FlowMatching(SoftQAlgorithm):
+class FlowMatching(TransitionAlgorithm):
     """Flow matching on replayed states.
 
     Paper: Bengio et al., "Flow Network based Generative Models for Non-Iterative Diverse Candidate
@@ -42,48 +39,106 @@ class FlowMatching(SoftQAlgorithm):
     their actions as well. A state's priority is the size of its error.
 
     Args:
-        policy, env, preset: as in :class:`SoftDQN`.
+        policy: "auto" for the domain's own, "MlpPolicy", "TransformerPolicy" for positions that are
+            filled with words, "BlockTreePolicy" or "SmallBlockTreePolicy" for molecules, or a
+            subclass of :class:`gfn_gym.agents.Architecture`.
+        env: an environment id, a GFN environment, or a VecEnv of them.
+        preset: the name of settings that were registered for this environment, such as "paper" or
+            "fast" (see :mod:`gfn_gym.agents.presets`); explicit arguments win. None: the defaults
+            here.
+        n_envs: constructions stepped together, where ``env`` is not a VecEnv already.
+        learning_rate: a number, or a function of the progress that remains, from 1 to 0.
+        buffer_size: transitions kept for replay.
+        learning_starts: environment steps before the first update, or (n, "episode").
+        batch_size: transitions of a gradient step.
+        gamma: must be 1.
+        train_freq: (n, "episode"): one round of updates per n finished trajectories, whatever the
+            number of environments; n or (n, "step"): per n calls of ``env.step``, as in SB3.
+        gradient_steps: gradient steps of a round; −1: as many as transitions were collected.
+        average_share: keep an average of the online weights over about this last share of the
+            gradient steps so far, and let ``predict`` and evaluation use it; 0: none, they use the
+            online network.
+        dueling: log F(edge) = log F(s) + log P_F, with an output of its own for log F(s).
         flow_epsilon: ε ≥ 0, in units of R; flows well below it hardly count.
-        huber: Huber loss instead of half the square.
-        kwargs: every other argument of :class:`SoftDQN`, with the same default, but for those of
-            its target, ``double``, ``n_step``, ``td_lambda``, ``tau``, ``target_update_interval``
-            and ``planning_…``, and of P_B, ``learnt_backward`` and ``backward_…``.
+        huber: Huber loss with threshold 1, instead of half the square.
+        leaf_weight: factor of the loss, and of the priority, of transitions that end an episode.
+        replay_alpha: exponent of prioritized replay, by the size of a state's error; 0 is uniform
+            replay.
+        replay_beta: exponent of the importance weights at the start of training.
+        replay_beta_final: the same at its end; linear in between.
+        importance_weights: whether the loss has these weights at all.
+        new_priority: a new transition's priority: its own "td_error", or the "max" so far.
+        exploration_initial_eps: ε at the start: the chance of a uniform legal action.
+        exploration_final_eps: ε after ``exploration_fraction``.
+        exploration_fraction: share of the training over which ε changes, linearly.
+        max_grad_norm: clip the gradient's norm; None: don't.
+        stats_window_size, tensorboard_log, policy_kwargs, verbose, seed, device: as in SB3, like
+            the rest: ``policy_kwargs`` takes the settings of the architecture, ``optimizer_class``
+            and ``optimizer_kwargs``.
     """
 
-    has_target = False
-
-    @with_presets
     def __init__(
         self,
-        policy: str | type[SoftQPolicy],
+        policy: str | type[Architecture],
         env: GymEnv | str | None,
         *,
         preset: str | None = None,
+        n_envs: int = 16,
+        learning_rate: float | Schedule = 1e-3,
+        buffer_size: int = 100_000,
+        learning_starts: int | tuple[int, str] = (256, "episode"),
+        batch_size: int = 256,
+        gamma: float = 1.0,
+        train_freq: int | tuple[int, str] = (16, "episode"),
+        gradient_steps: int = 1,
+        average_share: float = 0.0,
+        dueling: bool = False,
         flow_epsilon: float = 0.0,
         huber: bool = False,
-        **kwargs: Any,
+        leaf_weight: float = 1.0,
+        replay_alpha: float = 0.5,
+        replay_beta: float = 0.0,
+        replay_beta_final: float = 1.0,
+        importance_weights: bool = False,
+        new_priority: str = "td_error",
+        exploration_initial_eps: float = 0.0,
+        exploration_final_eps: float = 0.0,
+        exploration_fraction: float = 1.0,
+        max_grad_norm: float | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
     ):
-        for name, what in MEANINGLESS.items():
-            if name in kwargs:
-                raise TypeError(f"FlowMatching has no argument {name!r}: it has no {what}")
-        if not 0 <= flow_epsilon < np.inf:
-            raise ValueError(f"flow_epsilon={flow_epsilon!r} must be finite and at least 0")
-        self.flow_epsilon = flow_epsilon
-        super().__init__(policy, env, huber=huber, **kwargs)
-        self.preset = preset
+        self.flow_epsilon = number("flow_epsilon", flow_epsilon, least=0)
+        super().__init__(**passed_up(TransitionAlgorithm, locals()))
+
+    def _roles(self) -> Roles:
+        return Roles(dueling=self.dueling, average=self.average_share > 0)
+
+    @property
+    def q_net(self) -> QNetwork:
+        """The online network: (states, mask) → log F of the edges."""
+        assert isinstance(self.policy.online, QNetwork)
+        return self.policy.online
+
+    # ---- the learning rule --------------------------------------------------------------------
 
     def _td_error(self, batch: TransitionBatch) -> th.Tensor:
         """The flow matching error of each transition's next state, (n,), with gradients."""
         return targets.flow_matching_error(
-            self._log_in_flow(batch), self._td_target(batch), self.flow_epsilon
+            self._log_in_flow(batch), self._log_out_flow(batch), self.flow_epsilon
         )
 
-    def _td_target(self, batch: TransitionBatch) -> th.Tensor:
+    def _log_out_flow(self, batch: TransitionBatch) -> th.Tensor:
         """The log out-flow of each transition's next state, (n,), with gradients."""
         goes_on = ~batch.dones  # a completed object has no edge: logsumexp of nothing
-        q_next = self.q_net(batch.next_states[goes_on], batch.next_masks[goes_on])
-        log_out = batch.log_reward.to(q_next.dtype, copy=True)
-        log_out[goes_on] = targets.soft_value(q_next)
+        next_states, next_masks = batch.next_states[goes_on], batch.next_masks[goes_on]
+        log_out = batch.log_reward.clone()
+        log_out[goes_on] = self.q_net.soft_value(next_states, next_masks).to(log_out.dtype)
         return log_out
 
     def _log_in_flow(self, batch: TransitionBatch) -> th.Tensor:

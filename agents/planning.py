@@ -10,9 +10,9 @@ import torch as th
 from gfn_gym.dag import Floats, Mask, States
 from gfn_gym.mdp import MDP
 
-from .common.off_policy import SoftQAlgorithm
-from .common.tree_search import check_planning, search
-from .flow_matching import FlowMatching
+from .soft_actor_critic import SoftActorCritic
+from .soft_dqn import SoftDQN
+from .tree_search import check_planning, search
 
 
 class MENTS:
@@ -21,7 +21,7 @@ class MENTS:
     Morozov et al., "Improving GFlowNets with Monte Carlo Tree Search",
     https://arxiv.org/abs/2406.13655, after Xiao et al. 2019: π = softmax of the Q at the root that
     ``simulations`` walks have found, each of which looks at one edge more
-    (:func:`gfn_gym.agents.common.tree_search.search`). It is a policy as
+    (:func:`gfn_gym.agents.tree_search.search`). It is a policy as
     :mod:`gfn_gym.evaluation` takes it, for ``sample``, ``evaluate_exact`` and the rest.
 
     The walks are random, so that a state asked about twice gets two answers; P(x) is then that of
@@ -31,7 +31,7 @@ class MENTS:
         model: SoftDQN, MunchausenDQN or SoftActorCritic, trained or not.
         simulations: walks from each state; 0 is the agent's own policy.
         epsilon: ε ≥ 0 of the tree policy's exploration.
-        seed: of a generator of its own, or a generator to go on with.
+        seed: of a generator of its own, or a generator to draw from.
 
     Raises:
         TypeError: the model has no Q of the process with a P_B that it knows.
@@ -39,12 +39,12 @@ class MENTS:
 
     def __init__(
         self,
-        model: SoftQAlgorithm,
+        model: SoftDQN | SoftActorCritic,
         simulations: int = 16,
         epsilon: float = 0.01,
         seed: int | np.random.Generator = 0,
     ):
-        if not isinstance(model, SoftQAlgorithm) or isinstance(model, FlowMatching):
+        if not isinstance(model, (SoftDQN, SoftActorCritic)):
             raise TypeError(
                 f"{type(model).__name__} has no soft Q-function under a P_B that it knows to "
                 "plan with: take SoftDQN, MunchausenDQN or SoftActorCritic"

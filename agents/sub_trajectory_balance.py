@@ -5,56 +5,97 @@ from __future__ import annotations
 from typing import Any
 
 import torch as th
-from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
-from .common import targets
-from .common.policies import SoftQPolicy
-from .common.trajectory_buffer import TrajectoryBatch
-from .detailed_balance import FlowBalance
-from .presets import with_presets
+from gfn_gym.arguments import number
+
+from . import targets
+from .architectures import Architecture
+from .base import passed_up
+from .policy import Roles
+from .replay.trajectory_buffer import TrajectoryBatch
+from .trajectories import TrajectoryAlgorithm
 
 
-class SubTrajectoryBalance(FlowBalance):
+class SubTrajectoryBalance(TrajectoryAlgorithm):
     """SubTB(λ): the squared residuals of all pieces of a trajectory, weighted by λ^length.
 
     Paper: Madan et al., "Learning GFlowNets from partial episodes for improved convergence and
     stability", ICML 2023, https://arxiv.org/abs/2209.12782. The weights sum to one within each
     trajectory. R stands for F where a trajectory ends. λ → 0 is the mean of detailed balance's
-    over each trajectory, λ → ∞ trajectory balance with log Z = log F(s0). Defaults are those of
-    arXiv:2310.12934 for the hypergrid; ``preset`` has those of the other domains.
+    over each trajectory, λ → ∞ trajectory balance with log Z = log F(s0). The network is SoftDQN's
+    with dueling. Defaults are those of arXiv:2310.12934 for the hypergrid; ``preset`` has those of
+    the other domains.
 
     Args:
-        policy: as in :class:`SoftDQN`.
-        env, preset: as in :class:`TrajectoryBalance`.
+        policy: "auto" for the domain's own, "MlpPolicy", "TransformerPolicy" for positions that are
+            filled with words, "BlockTreePolicy" or "SmallBlockTreePolicy" for molecules, or a
+            subclass of :class:`gfn_gym.agents.Architecture`.
+        env: an environment id, a GFN environment, or a VecEnv of them.
+        preset: the name of settings that were registered for this environment, such as "paper" or
+            "fast" (see :mod:`gfn_gym.agents.presets`); explicit arguments win. None: the defaults
+            here.
         subtb_lambda: λ, above 0.
-        kwargs: every other argument of :class:`TrajectoryBalance` but ``log_z_learning_rate``,
-            with the same default.
+        n_envs: constructions stepped together, where ``env`` is not a VecEnv already.
+        learning_rate: of P_F, and of P_B where learnt; a number, or a function of the progress that
+            remains, from 1 to 0.
+        train_freq: (n, "episode"): one round of updates per n finished trajectories, on these n; n
+            or (n, "step"): per n calls of ``env.step``, on what finished.
+        gradient_steps: gradient steps of a round, all on the same new trajectories.
+        replay_trajectories: how many of the latest trajectories are kept for replay; 0: none.
+        replay_batch: how many of these join the new ones in every gradient step, drawn uniformly.
+        learnt_backward: learn P_B jointly, by a network of its own beside P_F's; otherwise it is
+            the environment's, uniform unless that was given another. The returns that are logged
+            are the environment's either way.
+        exploration_initial_eps: ε at the start: the chance of a uniform legal action.
+        exploration_final_eps: ε after ``exploration_fraction``.
+        exploration_fraction: share of the training over which ε changes, linearly.
+        max_grad_norm: clip the gradient's norm; None: don't.
+        stats_window_size, tensorboard_log, policy_kwargs, verbose, seed, device: as in SB3, like
+            the rest: ``policy_kwargs`` takes the settings of the architecture, ``optimizer_class``
+            and ``optimizer_kwargs``.
     """
 
-    @with_presets
     def __init__(
         self,
-        policy: str | type[SoftQPolicy],
+        policy: str | type[Architecture],
         env: GymEnv | str | None,
         *,
         preset: str | None = None,
         subtb_lambda: float = 0.9,
-        **kwargs: Any,
+        n_envs: int = 16,
+        learning_rate: float | Schedule = 1e-3,
+        train_freq: int | tuple[int, str] = (16, "episode"),
+        gradient_steps: int = 1,
+        replay_trajectories: int = 0,
+        replay_batch: int = 16,
+        learnt_backward: bool = False,
+        exploration_initial_eps: float = 0.0,
+        exploration_final_eps: float = 0.0,
+        exploration_fraction: float = 1.0,
+        max_grad_norm: float | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
     ):
-        self.subtb_lambda = subtb_lambda
-        super().__init__(policy, env, preset=preset, **kwargs)
+        self.subtb_lambda = number("subtb_lambda", subtb_lambda, above=0)
+        super().__init__(**passed_up(TrajectoryAlgorithm, locals()))
 
-    def _check_arguments(self) -> None:
-        super()._check_arguments()
-        if not 0 < self.subtb_lambda < float("inf"):
-            raise ValueError(f"subtb_lambda={self.subtb_lambda!r} must be above 0 and finite")
+    def _roles(self) -> Roles:
+        return Roles(dueling=True, backward=self.learnt_backward)
 
     def residuals(self, batch: TrajectoryBatch) -> th.Tensor:
         """The residuals of all pieces, (m, T + 1, T + 1), with gradients.
 
         See :func:`targets.sub_trajectory_balance`.
         """
-        edges = (*self._flow_and_forward(batch), self._rewards(batch))
+        q = self.policy.online.logits(batch.states, batch.masks)
+        flow_and_forward = targets.flow_and_forward(q, batch.actions)
+        edges = (*flow_and_forward, self.backward.rewards(batch))
         return targets.sub_trajectory_balance(*map(batch.padded, edges))
 
     def _loss(self, batch: TrajectoryBatch) -> th.Tensor:

@@ -8,61 +8,87 @@ import torch as th
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import FloatSchedule
 
-from .common import targets
-from .common.policies import SoftQPolicy
-from .common.trajectories import BalanceAlgorithm
-from .common.trajectory_buffer import TrajectoryBatch
-from .presets import with_presets
+from . import targets
+from .architectures import Architecture
+from .base import check_rate, passed_up
+from .policy import Roles
+from .replay.trajectory_buffer import TrajectoryBatch
+from .trajectories import TrajectoryAlgorithm
 
 
-class TrajectoryBalance(BalanceAlgorithm):
+class TrajectoryBalance(TrajectoryAlgorithm):
     """TB: (log Z + Σ log P_F − log R − Σ log P_B)² of complete trajectories, averaged.
 
     Paper: Malkin, Jain, Bengio, Sun and Bengio, "Trajectory balance: improved credit assignment
-    in GFlowNets", NeurIPS 2022, https://arxiv.org/abs/2201.13259. Defaults are those of
-    arXiv:2310.12934 for the hypergrid; ``preset`` has those of the other domains.
+    in GFlowNets", NeurIPS 2022, https://arxiv.org/abs/2201.13259. P_F is the softmax of the
+    network's outputs. Defaults are those of arXiv:2310.12934 for the hypergrid; ``preset`` has
+    those of the other domains.
 
     Args:
-        policy: one of the names that :class:`SoftDQN` takes, or a subclass of ``SoftQPolicy``:
-            P_F is the softmax of its network's outputs, the same network that SoftDQN has for Q.
+        policy: "auto" for the domain's own, "MlpPolicy", "TransformerPolicy" for positions that are
+            filled with words, "BlockTreePolicy" or "SmallBlockTreePolicy" for molecules, or a
+            subclass of :class:`gfn_gym.agents.Architecture`.
         env: an environment id, a GFN environment, or a VecEnv of them.
-        preset: None, or "paper": settings for this environment from
-            :mod:`gfn_gym.agents.presets`; explicit arguments win.
+        preset: the name of settings that were registered for this environment, such as "paper" or
+            "fast" (see :mod:`gfn_gym.agents.presets`); explicit arguments win. None: the defaults
+            here.
+        n_envs: constructions stepped together, where ``env`` is not a VecEnv already.
+        learning_rate: of P_F, and of P_B where learnt; a number, or a function of the progress that
+            remains, from 1 to 0.
         log_z_learning_rate: of log Z, which begins at 0 and has no weight decay; a number, or a
             function of the progress that remains.
-        n_envs: constructions stepped together, where ``env`` is not a VecEnv already.
-        learning_rate: of P_F, and of P_B where learnt; likewise.
-        train_freq: (n, "episode"): one round of updates per n finished trajectories, on these
-            n; n or (n, "step"): per n calls of ``env.step``, on what finished.
+        train_freq: (n, "episode"): one round of updates per n finished trajectories, on these n; n
+            or (n, "step"): per n calls of ``env.step``, on what finished.
         gradient_steps: gradient steps of a round, all on the same new trajectories.
-        replay_trajectories: the latest so many trajectories are kept for replay; 0: none.
+        replay_trajectories: how many of the latest trajectories are kept for replay; 0: none.
         replay_batch: how many of these join the new ones in every gradient step, drawn uniformly.
-        learnt_backward: learn P_B jointly, by a network of its own beside P_F's; else it is the
-            environment's, uniform unless that was given another. The returns that are logged are
-            the environment's either way.
+        learnt_backward: learn P_B jointly, by a network of its own beside P_F's; otherwise it is
+            the environment's, uniform unless that was given another. The returns that are logged
+            are the environment's either way.
         exploration_initial_eps: ε at the start: the chance of a uniform legal action.
         exploration_final_eps: ε after ``exploration_fraction``.
         exploration_fraction: share of the training over which ε changes, linearly.
         max_grad_norm: clip the gradient's norm; None: don't.
-        stats_window_size, tensorboard_log, policy_kwargs, verbose, seed, device: as in SB3;
-            ``policy_kwargs`` of "MlpPolicy" takes ``net_arch=[256, 256]`` and ``activation_fn``.
+        stats_window_size, tensorboard_log, policy_kwargs, verbose, seed, device: as in SB3, like
+            the rest: ``policy_kwargs`` takes the settings of the architecture, ``optimizer_class``
+            and ``optimizer_kwargs``.
     """
 
-    @with_presets
     def __init__(
         self,
-        policy: str | type[SoftQPolicy],
+        policy: str | type[Architecture],
         env: GymEnv | str | None,
         *,
         preset: str | None = None,
+        n_envs: int = 16,
+        learning_rate: float | Schedule = 1e-3,
         log_z_learning_rate: float | Schedule = 0.1,
-        **kwargs: Any,
+        train_freq: int | tuple[int, str] = (16, "episode"),
+        gradient_steps: int = 1,
+        replay_trajectories: int = 0,
+        replay_batch: int = 16,
+        learnt_backward: bool = False,
+        exploration_initial_eps: float = 0.0,
+        exploration_final_eps: float = 0.0,
+        exploration_fraction: float = 1.0,
+        max_grad_norm: float | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
     ):
         self.log_z_learning_rate = log_z_learning_rate
-        super().__init__(policy, env, preset=preset, **kwargs)
+        super().__init__(**passed_up(TrajectoryAlgorithm, locals()))
 
-    def _policy_parts(self) -> dict[str, Any]:
-        return {**super()._policy_parts(), "learnt_log_z": True}
+    def _check_arguments(self) -> None:
+        super()._check_arguments()
+        check_rate("log_z_learning_rate", self.log_z_learning_rate)
+
+    def _roles(self) -> Roles:
+        return Roles(log_z=True, backward=self.learnt_backward)
 
     def _setup_model(self) -> None:
         super()._setup_model()
@@ -70,10 +96,6 @@ class TrajectoryBalance(BalanceAlgorithm):
         rate = self.log_z_schedule(1.0)
         group = {"params": [self.policy.log_z], "lr": rate, "weight_decay": 0.0}
         self.policy.optimizer.add_param_group(group)
-
-    def _check_arguments(self) -> None:
-        super()._check_arguments()
-        self._require_rate("log_z_learning_rate")
 
     def _update_learning_rate(self, optimizers: Any) -> None:
         super()._update_learning_rate(optimizers)
@@ -84,10 +106,10 @@ class TrajectoryBalance(BalanceAlgorithm):
         """log Z + Σ log P_F − log R − Σ log P_B of m trajectories, (m,), with gradients."""
         log_z = self.policy.log_z
         assert log_z is not None
-        logits = self.policy.q_net(batch.states, batch.masks)
+        logits = self.policy.online.logits(batch.states, batch.masks)
         log_forward = targets.log_policy_of(logits, batch.actions)
         return targets.trajectory_balance(
-            log_z, log_forward, self._rewards(batch), batch.trajectories
+            log_z, log_forward, self.backward.rewards(batch), batch.trajectories
         )
 
     def _loss(self, batch: TrajectoryBatch) -> th.Tensor:

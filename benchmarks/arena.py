@@ -1,4 +1,4 @@
-"""Runs contestants as subprocesses, pinned to one core, in turn, and keeps what they measured."""
+"""Runs contestants in turn, as subprocesses pinned to one core, and saves their measurements."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(python: Path | str, script: str, *args: object, core: int = 0) -> Line:
     """Run a contestant's script on one core; return its line of JSON.
 
     Raises:
-        SystemExit: it failed; with what it wrote to stderr.
+        SystemExit: it failed; the message has its stderr.
     """
     pin = ["taskset", "-c", str(core)] if shutil.which("taskset") else []
     command = [*pin, str(python), str(HERE / "contestants" / script), *map(str, args)]
@@ -43,7 +43,7 @@ def run(python: Path | str, script: str, *args: object, core: int = 0) -> Line:
 
 
 def require_peers() -> None:
-    """Stop with a sentence where the peers are not installed."""
+    """Exit with a message if the peers are not installed."""
     if not PEERS.exists():
         raise SystemExit("the peers are not installed: run `make peers` first")
 
@@ -53,13 +53,13 @@ def median(lines: Sequence[Line], key: str) -> float:
 
 
 def spread(lines: Sequence[Line], key: str) -> str:
-    """The median, and the least and the largest."""
+    """The median, the lowest and the highest."""
     values = sorted(line[key] for line in lines)
     return f"{statistics.median(values):,.0f} ({values[0]:,.0f}–{values[-1]:,.0f})"
 
 
 def save(name: str, lines: Sequence[Line]) -> Path:
-    """Keep every single measurement, with the machine and the versions, as JSON."""
+    """Write every single measurement, with the machine and the versions, as JSON."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     about = {
@@ -78,7 +78,7 @@ def save(name: str, lines: Sequence[Line]) -> Path:
 
 
 def output(*command: str) -> str | None:
-    """What a command prints, None where it cannot be run."""
+    """What a command prints, or None if it cannot be run."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

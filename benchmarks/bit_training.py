@@ -1,9 +1,10 @@
-"""Training rate on bit sequences, n = 120 and k = 8, beside gfnx's trajectory balance.
+"""Training rate on bit sequences, n = 120 and k = 8, compared with gfnx's trajectory balance.
 
     python benchmarks/bit_training.py
 
-One iteration is 16 trajectories; for GFN Gym also a gradient step on 256 replayed transitions, for
-gfnx one on the 240 of the trajectories. Rates are iterations per CPU second, pinned to one core.
+One iteration is 16 trajectories and a gradient step: on 256 replayed transitions for GFN Gym, on
+the 240 transitions of the trajectories for gfnx. Rates are iterations per CPU second, pinned to
+one core.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def main() -> None:
         lines.append({"contestant": GFNX, **line})
     path = save("bit_training", lines)
     peer = median([line for line in lines if line["contestant"] == GFNX], RATE)
-    print("| | iterations per CPU second: median (least–largest) | over gfnx |")
+    print("| | iterations per CPU second: median (lowest–highest) | relative to gfnx |")
     print("| --- | --- | --- |")
     for name in [*CONTESTANTS, GFNX]:
         rates = sorted(line[RATE] for line in lines if line["contestant"] == name)

@@ -3,10 +3,10 @@
     python benchmarks/convergence.py                  # three seeds; hours of one core
     python benchmarks/convergence.py --horizons 14500 --gfnx-iterations 5000
 
-GFN Gym's rate decays over the training, so every horizon is a run of its own; gfnx trains at its
-published constant rate, one run for all. Contestants take turns seed by seed. A run whose CSV
-exists in benchmarks/results/convergence/ is not repeated (delete it to repeat it), so an
-interrupted benchmark goes on where it was stopped.
+GFN Gym's learning rate decays over the training, so every horizon is a run of its own; gfnx trains
+at its published constant rate, one run for all. Contestants take turns seed by seed. A run whose
+CSV exists in benchmarks/results/convergence/ is not repeated (delete the CSV to repeat it), so an
+interrupted benchmark resumes where it was stopped.
 """
 
 from __future__ import annotations

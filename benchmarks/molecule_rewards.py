@@ -1,4 +1,4 @@
-"""Rewards of molecules per CPU second, from rows on: assembly, features and network or QED·SA.
+"""Molecule rewards per CPU second, starting from rows: assembly, features and network, or QED·SA.
 
     OMP_NUM_THREADS=1 python benchmarks/molecule_rewards.py
 

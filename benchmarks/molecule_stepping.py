@@ -1,9 +1,9 @@
 """Stepping molecules: random trajectories of the paper's blocks, rows and P_B included.
 
-    python benchmarks/molecule_stepping.py     # a minute; the blocks are downloaded, or found
+    python benchmarks/molecule_stepping.py     # a minute; downloads the blocks if needed
 
-Trajectories per CPU second of the simulator that agents step, and of the vector environment, pinned
-to one core. Every measurement is kept in benchmarks/results/molecule_stepping.json.
+Trajectories per CPU second of the simulator that the agents use, and of the vector environment,
+pinned to one core. Every measurement is written to benchmarks/results/molecule_stepping.json.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Stepping: the native vector environment beside torchgfn's step loop and gfnx's rollout.
+"""Stepping: the native vector environment, torchgfn's step loop and gfnx's rollout.
 
     python benchmarks/stepping.py            # all sizes, five rounds, uniform stop
 
-Contestants take turns, each in a process of its own, so that a drift of the machine's speed meets
-them all; medians are printed, every measurement is kept in benchmarks/results/stepping.json.
+Contestants take turns, each in its own process, so that a drift of the machine's speed affects them
+all. Medians are printed, and every measurement is written to benchmarks/results/stepping.json.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
 
 def table(lines: list[Line], sizes: list[int]) -> None:
     print(
-        "| transitions per CPU second: median (least–largest) |", " | ".join(map(str, sizes)), "|"
+        "| transitions per CPU second: median (lowest–highest) |", " | ".join(map(str, sizes)), "|"
     )
     print("| --- |" + " --- |" * len(sizes))
     for name in CONTESTANTS:

@@ -1,10 +1,10 @@
-"""Training rate: one gradient step on 256 transitions per 16 trajectories, beside gfnx's SoftDQN.
+"""Training rate: one gradient step on 256 transitions per 16 trajectories, and gfnx's SoftDQN.
 
     python benchmarks/training.py
 
 Both train for the same number of trajectories on 20^4, network 2×256; rates are transitions
-sampled per CPU second inside training. GFN Gym runs with the paper's settings, as they are (16
-environments, own TD error as the new priority) and with 256 environments.
+sampled per CPU second during training. GFN Gym runs with the paper's settings (16 environments, new
+transitions with their TD error as priority) and with 256 environments.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
         lines.append({"contestant": GFNX, **line})
     path = save("training", lines)
     peer = median([line for line in lines if line["contestant"] == GFNX], RATE)
-    print("| | transitions per CPU second: median (least–largest) | over gfnx |")
+    print("| | transitions per CPU second: median (lowest–highest) | relative to gfnx |")
     print("| --- | --- | --- |")
     for name in [*CONTESTANTS, GFNX]:
         own = [line for line in lines if line["contestant"] == name]

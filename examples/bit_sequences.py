@@ -1,4 +1,4 @@
-"""Train a sampler of bit sequences, see which modes it finds, and how it ranks them.
+"""Train a sampler of bit sequences, count the modes it finds, and see how well it ranks objects.
 
     python examples/bit_sequences.py train --help
     python examples/bit_sequences.py train --agent soft --n-envs 64 --trajectories 160000
@@ -6,7 +6,7 @@
     python examples/bit_sequences.py sample --model runs/bit_sequences/model.zip --n 1000
 
 ``train`` writes a folder: config.json, curve.csv, curve.png, samples.png, model.zip,
-best_model.zip, TensorBoard's events, and checkpoint.zip, from which ``--resume`` goes on.
+best_model.zip, TensorBoard's events, and checkpoint.zip, from which ``--resume`` continues.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ import gymnasium
 
 from gfn_gym.agents import (
     EvaluationCallback,
+    GFNAlgorithm,
     ModesCallback,
     as_policy,
     exact_metrics,
     sampled_metrics,
 )
-from gfn_gym.agents.common.agent import GFNAgent
 from gfn_gym.envs.bit_sequence import BitSequence, flipped_modes
 from gfn_gym.evaluation import Policy, reward_correlation, sample
 from plots import draw_bit_sequences, draw_curve, draw_metrics
@@ -34,46 +34,46 @@ from runs import (
     ENUMERABLE,
     Options,
     Sample,
-    draw,
     learn,
     load_run,
     make_agent,
+    print_summary,
     run_command,
-    start,
-    summarise,
+    sample_model,
+    start_or_resume,
     write_samples,
 )
 
 
 @dataclass(kw_only=True)
 class Train(Options):
-    """Train an agent and write everything about it into a folder."""
+    """Train an agent and write the model, curves and pictures to a folder."""
 
     preset: Literal["fast", "paper"] | None = "paper"
-    """Settings of gfn_gym.agents.presets; fast is for spaces that can be enumerated."""
+    """Settings from gfn_gym.agents.presets; fast is for spaces that can be enumerated."""
     n: int = 120
-    """Bits of a sequence."""
+    """Number of bits of a sequence."""
     k: int = 8
-    """Bits of a word."""
+    """Number of bits of a word."""
     n_modes: int = 60
-    """Modes that are drawn."""
+    """Number of random modes."""
     reward_exponent: float = 2.0
     """β: log R is −β times the distance to the nearest mode."""
     modes_seed: int = 0
-    """Seed of the modes."""
+    """Seed for the modes."""
     test_step: int = 13
-    """While training, every so many of the test set's objects are rated; all at the end.
+    """During training, evaluate one in this many objects of the test set; at the end, all of them.
 
-    Without a divisor in common with n, so that all numbers of flipped bits occur.
+    It must have no divisor in common with n, so that every number of flipped bits occurs.
     """
     trajectories: int = 160_000
     """Trajectories to train on."""
     out: Path = field(default_factory=lambda: Path("runs/bit_sequences"))
-    """The folder."""
+    """The folder to write to."""
 
 
 def train(args: Train) -> None:
-    args, model = start(args, new_model)
+    args, model = start_or_resume(args, new_model)
     dag, modes = model.dag, ModesCallback()
     assert isinstance(dag, BitSequence)
     exact = (dag.n_words + 1) ** dag.n_positions <= ENUMERABLE
@@ -87,7 +87,7 @@ def train(args: Train) -> None:
     report(args, model, evaluation, modes)
 
 
-def new_model(args: Train) -> GFNAgent:
+def new_model(args: Train) -> GFNAlgorithm:
     env = gymnasium.make(
         "gfn_gym:BitSequenceGFN-v0",
         n=args.n,
@@ -100,15 +100,15 @@ def new_model(args: Train) -> GFNAgent:
 
 
 def metrics_of(
-    model: GFNAgent, modes: ModesCallback, step: int
+    model: GFNAlgorithm, modes: ModesCallback, step: int
 ) -> Callable[[Policy], dict[str, float]]:
-    """Modes found so far, Spearman on a part of the test set, and the bound on log Z."""
+    """Metrics: modes found so far, Spearman on part of the test set, and the bound on log Z."""
     dag = model.dag
     assert isinstance(dag, BitSequence)
     if math.gcd(step, dag.n) > 1:
         raise ValueError(
             f"test_step={step!r} must have no divisor in common with n={dag.n}, or only some "
-            "numbers of flipped bits are rated"
+            "numbers of flipped bits are evaluated"
         )
     test_set = flipped_modes(dag)[::step]
     sampled = sampled_metrics(model, 256)
@@ -123,9 +123,9 @@ def metrics_of(
 
 
 def report(
-    args: Train, model: GFNAgent, evaluation: EvaluationCallback, modes: ModesCallback
+    args: Train, model: GFNAlgorithm, evaluation: EvaluationCallback, modes: ModesCallback
 ) -> None:
-    """Draw the pictures; print how far it came."""
+    """Draw the pictures and print the final metrics."""
     dag, policy, picture = model.dag, as_policy(model), args.out / "samples.png"
     assert isinstance(dag, BitSequence)
     if evaluation.monitor == "total_variation":
@@ -133,7 +133,7 @@ def report(
     else:
         draw_metrics(evaluation.history, ["spearman", "modes_found"], args.out / "curve.png")
     draw_bit_sequences(dag, sample(dag, policy, 40).states, picture)
-    summarise(args, evaluation)
+    print_summary(args, evaluation)
     print(f"{len(modes.tracker)} of {len(modes.tracker.found)} modes found while training")
     if evaluation.monitor != "total_variation":
         p_b = model.backward_policy
@@ -142,11 +142,11 @@ def report(
     print(picture)
 
 
-def draw_samples(args: Sample) -> None:
+def sample_run(args: Sample) -> None:
     model = load_run(args.model)
     dag = model.dag
     assert isinstance(dag, BitSequence)
-    samples = draw(model, args)
+    samples = sample_model(model, args)
     distances = dag.mode_distances(samples.states)
     objects = zip(
         dag.format(samples.states), distances.argmin(1).tolist(), distances.min(1).tolist(),
@@ -158,4 +158,4 @@ def draw_samples(args: Sample) -> None:
 
 
 if __name__ == "__main__":
-    run_command(Train, train, draw_samples)
+    run_command(Train, train, sample_run)

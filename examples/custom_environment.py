@@ -1,4 +1,4 @@
-"""A DAG of one's own: choose a team. Define it, check it, register it, train on it."""
+"""Your own environment, choosing a team: define it, check it, register it, train on it."""
 
 import gymnasium
 import numpy as np
@@ -14,7 +14,7 @@ class Team(gfn_gym.DAG):
     def __init__(self, n: int = 8, seed: int = 0):
         self.n = n
         self.harmony = np.triu(np.random.default_rng(seed).normal(size=(n, n)))
-        self.state_space = gymnasium.spaces.MultiDiscrete([2] * n)  # who is in
+        self.state_space = gymnasium.spaces.MultiDiscrete([2] * n)  # 1: in the team
         self.n_actions, self.n_backward_actions, self.stop_action = n + 1, n, n
 
     def initial_states(self, n):
@@ -34,7 +34,7 @@ class Team(gfn_gym.DAG):
         return states - (backward_actions[:, None] == np.arange(self.n))
 
     def backward_action(self, states, actions):
-        return actions  # taking person i out undoes putting person i in
+        return actions  # removing person i undoes adding person i
 
     def forward_action(self, states, backward_actions):
         return backward_actions

@@ -1,4 +1,4 @@
-"""Train a sampler of molecules, see which it finds, and take the best ones home.
+"""Train a sampler of molecules and write the best ones it finds.
 
     python examples/molecules.py train --help
     python examples/molecules.py train --trajectories 20000
@@ -6,8 +6,8 @@
     python examples/molecules.py sample --model runs/molecules/model.zip --n 1000
 
 ``train`` writes a folder: config.json, curve.csv, curve.png, model.zip, best_model.zip,
-TensorBoard's events, checkpoint.zip, from which ``--resume`` goes on; and of the best molecules
-that are unlike each other best.png, best.csv and best.sdf.
+TensorBoard's events, checkpoint.zip, from which ``--resume`` continues, and a diverse set of the
+best molecules as best.png, best.csv and best.sdf.
 """
 
 from __future__ import annotations
@@ -24,10 +24,18 @@ import numpy as np
 from rdkit import Chem
 from rdkit.Chem import rdDepictor
 
-from gfn_gym.agents import EvaluationCallback, ModesCallback, as_policy
-from gfn_gym.agents.common.agent import GFNAgent
+from gfn_gym.agents import EvaluationCallback, GFNAlgorithm, ModesCallback, as_policy
 from gfn_gym.envs.molecule.assemble import Assembler
 from gfn_gym.envs.molecule.dag import Molecule
+from gfn_gym.envs.molecule.metrics import (
+    Molecules,
+    TanimotoModes,
+    diverse_molecules,
+    diversity,
+    scores_of,
+    top_molecules,
+)
+from gfn_gym.envs.molecule.test_set import paper_test_molecules
 from gfn_gym.evaluation import (
     ExactCorrelation,
     Policy,
@@ -35,26 +43,17 @@ from gfn_gym.evaluation import (
     initial_log_flow,
     sample,
 )
-from gfn_gym.evaluation.molecules import (
-    Molecules,
-    TanimotoModes,
-    diverse_molecules,
-    diversity,
-    paper_test_molecules,
-    scores_of,
-    top_molecules,
-)
 from plots import draw_metrics, draw_molecules
 from runs import (
     Options,
     Sample,
-    draw,
     learn,
     load_run,
     make_agent,
+    print_summary,
     run_command,
-    start,
-    summarise,
+    sample_model,
+    start_or_resume,
     write_samples,
 )
 
@@ -64,53 +63,53 @@ MODE_THRESHOLDS = {"qed_sa": 0.8, "seh": 7.0}  # of the score; the paper's for s
 
 @dataclass(kw_only=True)
 class Train(Options):
-    """Train an agent and write everything about it into a folder."""
+    """Train an agent and write the model, curves and pictures to a folder."""
 
     reward: Literal["qed_sa", "seh"] = "qed_sa"
-    """Drug-likeness and ease of synthesis; or the paper's sEH proxy, whose weights it downloads."""
+    """Drug-likeness times ease of synthesis, or the paper's sEH proxy (downloads its weights)."""
     reward_exponent: float | None = None
     """β: R is the score to this power; by default 4 for qed_sa, 10 for seh."""
     blocks: str | None = None
-    """A JSON file of building blocks; pdb105: the paper's (a download); by default our own."""
+    """A JSON file of building blocks, or pdb105 for the paper's (a download); ours by default."""
     min_blocks: int = 2
-    """Blocks of a molecule, at least."""
+    """Smallest number of blocks of a molecule."""
     max_blocks: int = 8
-    """Blocks of a molecule, at most."""
+    """Largest number of blocks of a molecule."""
     network: Literal["small", "paper"] = "small"
-    """Size of the graph network: for a CPU, or the paper's."""
+    """Size of the graph network: small, for a CPU, or the paper's."""
     mode_threshold: float | None = None
-    """Score of a mode; by default 0.8 for qed_sa and 7 for seh."""
+    """Lowest score of a mode; by default 0.8 for qed_sa and 7 for seh."""
     n_best: int = 20
-    """How many of the best diverse molecules are drawn and written."""
+    """How many of the best, diverse molecules to draw and write."""
     trajectories: int = 100_000
     """Trajectories to train on."""
     out: Path = field(default_factory=lambda: Path("runs/molecules"))
-    """The folder."""
+    """The folder to write to."""
 
     @property
     def threshold(self) -> float:
-        """From which score on a molecule is a mode."""
+        """The lowest score of a mode."""
         given = self.mode_threshold
         return MODE_THRESHOLDS[self.reward] if given is None else given
 
 
 def train(args: Train) -> None:
-    args, model = start(args, new_model)
+    args, model = start_or_resume(args, new_model)
     dag, modes = model.dag, ModesCallback(partial(TanimotoModes, threshold=args.threshold))
     assert isinstance(dag, Molecule)
-    ranking = ranking_of(dag, args)
+    correlation = test_correlation(dag, args)
     evaluation = EvaluationCallback(
         args.every,
-        metrics=metrics_of(model, modes, ranking),
+        metrics=metrics_of(model, modes, correlation),
         best_model_save_path=args.out,
-        monitor="elbo" if ranking is None else "pearson",
+        monitor="elbo" if correlation is None else "pearson",
         monitor_mode="max",
     )
     learn(args, model, evaluation, [modes])
     report(args, model, evaluation, modes)
 
 
-def new_model(args: Train) -> GFNAgent:
+def new_model(args: Train) -> GFNAlgorithm:
     env = gymnasium.make(
         "gfn_gym:MoleculeGFN-v0",
         blocks=args.blocks,
@@ -122,8 +121,8 @@ def new_model(args: Train) -> GFNAgent:
     return make_agent(args, POLICIES[args.network], env)
 
 
-def ranking_of(dag: Molecule, args: Train) -> ExactCorrelation | None:
-    """Pearson on the paper's test molecules, where they can be built and are at hand."""
+def test_correlation(dag: Molecule, args: Train) -> ExactCorrelation | None:
+    """The correlation on the paper's test molecules, or None if they cannot be built or found."""
     if args.blocks != "pdb105":
         return None
     try:
@@ -133,18 +132,17 @@ def ranking_of(dag: Molecule, args: Train) -> ExactCorrelation | None:
         return None
     for name, reason in test_set.left_out:
         print(f"test molecule {name} is left out: {reason}")
-    ranking = ExactCorrelation(dag, test_set.states)
-    for place in np.flatnonzero(~ranking.ancestry.exact):
+    correlation = ExactCorrelation(dag, test_set.states)
+    for place in np.flatnonzero(~correlation.ancestry.exact):
         print(f"test molecule {test_set.names[place]} is left out: it has too many ancestors")
-    print(f"{len(test_set.states)} test molecules with {len(ranking.ancestry)} ancestors")
-    return ranking
+    print(f"{len(test_set.states)} test molecules with {len(correlation.ancestry)} ancestors")
+    return correlation
 
 
 def metrics_of(
-    model: GFNAgent, modes: ModesCallback, ranking: ExactCorrelation | None, n: int = 256
+    model: GFNAlgorithm, modes: ModesCallback, correlation: ExactCorrelation | None, n: int = 256
 ) -> Callable[[Policy], dict[str, float]]:
-    """Modes found so far, the correlation, and how good and diverse n samples are."""
-
+    """Metrics: modes found so far, the correlation, and the score and diversity of n samples."""
     dag = model.dag
     assert isinstance(dag, Molecule)
 
@@ -159,18 +157,18 @@ def metrics_of(
             "elbo": elbo(samples),
             "log_z": initial_log_flow(dag, policy) or 0.0,
         }
-        return values if ranking is None else {**ranking(policy), **values}
+        return values if correlation is None else {**correlation(policy), **values}
 
     return metrics
 
 
-# ---- what a chemist takes home --------------------------------------------------------------
+# ---- the best molecules ---------------------------------------------------------------------
 
 
 def report(
-    args: Train, model: GFNAgent, evaluation: EvaluationCallback, modes: ModesCallback
+    args: Train, model: GFNAlgorithm, evaluation: EvaluationCallback, modes: ModesCallback
 ) -> None:
-    """Draw the pictures, write the best molecules; print how far it came."""
+    """Draw the pictures, write the best molecules and print the final metrics."""
     dag = model.dag
     assert isinstance(dag, Molecule) and isinstance(modes.tracker, TanimotoModes)
     panels = ["mean_score", "elbo"] if evaluation.monitor == "elbo" else ["pearson", "mean_score"]
@@ -181,9 +179,9 @@ def report(
     draw_molecules(best.smiles, captions(best), args.out / "best.png")
     write_csv(best, args.out / "best.csv")
     write_sdf(best, args.out / "best.sdf")
-    summarise(args, evaluation)
+    print_summary(args, evaluation)
     print(f"{len(modes.tracker)} modes of score {args.threshold} or more found while training")
-    print(f"the best {len(best)} that are unlike each other: {args.out / 'best.png'}, .csv, .sdf")
+    print(f"the best {len(best)} of a diverse set: {args.out / 'best.png'}, .csv, .sdf")
 
 
 def captions(molecules: Molecules) -> list[str]:
@@ -199,7 +197,7 @@ def write_csv(molecules: Molecules, path: Path) -> None:
 
 
 def write_sdf(molecules: Molecules, path: Path) -> None:
-    """Write the molecules in two dimensions with the same numbers as properties."""
+    """Write the molecules with 2D coordinates and the same numbers as properties."""
     with Chem.SDWriter(str(path)) as writer:
         columns = (molecules.smiles, molecules.scores, molecules.log_reward)
         for rank, (smiles, score, log_reward) in enumerate(zip(*columns, strict=True), start=1):
@@ -212,11 +210,11 @@ def write_sdf(molecules: Molecules, path: Path) -> None:
             writer.write(molecule)
 
 
-def draw_samples(args: Sample) -> None:
+def sample_run(args: Sample) -> None:
     model = load_run(args.model)
     dag = model.dag
     assert isinstance(dag, Molecule)
-    samples = draw(model, args)
+    samples = sample_model(model, args)
     smiles = Assembler(dag.vocabulary, dag.max_blocks).smiles(samples.states)
     scores = scores_of(dag, samples.states)
     objects = list(zip(smiles, scores.tolist(), strict=True))
@@ -229,4 +227,4 @@ def draw_samples(args: Sample) -> None:
 
 
 if __name__ == "__main__":
-    run_command(Train, train, draw_samples)
+    run_command(Train, train, sample_run)

@@ -1,4 +1,4 @@
-"""How a partly trained agent's distance to the target falls as it plans further ahead.
+"""How planning brings a partly trained agent closer to the target.
 
     python examples/planning.py grid --help
     python examples/planning.py grid
@@ -6,11 +6,11 @@
     python examples/planning.py bits --simulations 0 4 16 64 --test-step 37
     python examples/planning.py bits --n 120 --k 8 --trajectories 16000
 
-Trains SoftDQN for a while, once per seed, and evaluates it under MENTS (arXiv:2406.13655) with more
-and more simulations: by the exact total variation on the hypergrid, by Spearman's correlation of R
-and P on bit sequences. Writes grid.csv or bits.csv (grid_4.csv where it also planned in training,
-by 4 simulations), a row as soon as it is known, and planning.png of all that lie in the folder.
-The first three commands made examples/figures/results/planning/.
+Trains SoftDQN briefly, once per seed, and evaluates it with MENTS (arXiv:2406.13655) and an
+increasing number of simulations: by the exact total variation on the hypergrid, by Spearman's
+correlation of R and P on bit sequences. Writes grid.csv or bits.csv row by row (grid_4.csv if it
+also planned with 4 simulations during training), and draws all CSVs of the folder in planning.png.
+The first three commands after --help made benchmarks/paper/results/planning/.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ METRICS = {
 
 @dataclass(kw_only=True)
 class Options:
-    """How far to plan, and with what."""
+    """How much to plan."""
 
     simulations: tuple[int, ...] = (0, 1, 2, 4, 8, 16, 32, 64)
-    """Simulations from each state, one evaluation each; 0 is the agent's own policy."""
+    """Numbers of simulations per state, one evaluation each; 0 is the agent's own policy."""
     epsilon: float = 0.01
     """ε of the tree policy's exploration."""
     seeds: int = 3
-    """Agents that are trained, by seeds 0, 1, …"""
+    """Number of agents to train, with seeds 0, 1, …"""
     planning_in_training: int = 0
-    """Simulations with which the agent acts and makes targets while training."""
+    """Simulations for acting and for targets during training."""
     out: Path = Path("runs/planning")
-    """The folder."""
+    """The folder to write to."""
 
 
 @dataclass(kw_only=True)
@@ -64,9 +64,9 @@ class Grid(Options):
     """The hypergrid, evaluated exactly."""
 
     ndim: int = 4
-    """Coordinates of the grid."""
+    """Number of coordinates of the grid."""
     height: int = 8
-    """Values of a coordinate."""
+    """Number of values of a coordinate."""
     trajectories: int = 1500
     """Trajectories to train on."""
 
@@ -82,14 +82,14 @@ class Grid(Options):
 
 @dataclass(kw_only=True)
 class Bits(Options):
-    """Bit sequences, by sampled likelihoods of a test set."""
+    """Bit sequences, evaluated by sampled likelihoods of a test set."""
 
     n: int = 32
-    """Bits of a sequence."""
+    """Number of bits of a sequence."""
     k: int = 4
-    """Bits of a word."""
+    """Number of bits of a word."""
     test_step: int = 13
-    """Every so many of the test set's objects are rated."""
+    """Evaluate one in this many objects of the test set."""
     trajectories: int = 3000
     """Trajectories to train on."""
 
@@ -112,7 +112,7 @@ def run(args: Grid | Bits) -> None:
         writer = csv.writer(file)
         writer.writerow(["seed", "simulations", metric, "cpu_seconds"])
         for seed in range(args.seeds):
-            model = trained(args, seed)
+            model = train_briefly(args, seed)
             evaluate = args.evaluator(model)
             for simulations in args.simulations:
                 clock = time.process_time()
@@ -125,8 +125,8 @@ def run(args: Grid | Bits) -> None:
     print(draw(args.out))
 
 
-def trained(args: Grid | Bits, seed: int) -> SoftDQN:
-    """A SoftDQN that could be better."""
+def train_briefly(args: Grid | Bits, seed: int) -> SoftDQN:
+    """A partly trained SoftDQN."""
     policy = "MlpPolicy" if isinstance(args, Grid) else "TransformerPolicy"
     model = SoftDQN(
         policy, args.environment(), preset="fast", n_envs=64, seed=seed, device="cpu",
@@ -137,7 +137,7 @@ def trained(args: Grid | Bits, seed: int) -> SoftDQN:
 
 
 def draw(folder: Path) -> Path:
-    """Draw what CSVs there are in the folder: each seed, and their mean."""
+    """Draw all CSVs of the folder: each seed, and their mean."""
     files = {name: sorted(folder.glob(f"{name}*.csv")) for name in METRICS}
     found = [name for name in METRICS if files[name]]
     figure, axes = plt.subplots(

@@ -18,11 +18,11 @@ from gfn_gym.evaluation import Policy, sample, target_distribution, terminal_dis
 from gfn_gym.graph import enumerate_graph
 
 ZERO, ONE, WRONG = (68, 90, 140), (245, 222, 120), (214, 60, 60)
-BINS = 100  # at most so many cells a side are drawn
+BINS = 100  # per side, at most
 
 
 def draw_curve(history: list[dict[str, float]], metrics: list[str], path: Path) -> None:
-    """Draw errors over trajectories and over CPU seconds; signed ones by their size."""
+    """Draw errors against trajectories and CPU seconds; signed ones by their absolute value."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for axis, count in zip(axes, ("trajectories", "cpu_seconds"), strict=True):
         x = [row[count] for row in history]
@@ -38,7 +38,7 @@ def draw_curve(history: list[dict[str, float]], metrics: list[str], path: Path) 
 
 
 def draw_metrics(history: list[dict[str, float]], metrics: list[str], path: Path) -> None:
-    """Draw metrics over trajectories, each on an axis of its own."""
+    """Draw metrics against trajectories, each on its own axis."""
     width = 5 * len(metrics)
     figure, axes = plt.subplots(
         ncols=len(metrics), figsize=(width, 4), squeeze=False, layout="constrained"
@@ -66,19 +66,23 @@ def draw_molecules(smiles: Sequence[str], captions: Sequence[str], path: Path) -
 def draw_distributions(dag: Hypergrid, policy: Policy, path: Path, exact: bool) -> None:
     """Draw target and learnt distribution side by side, over the first two coordinates.
 
-    Exactly where the grid can be enumerated, other coordinates summed over. On larger grids the
-    reward is drawn with the other coordinates at 0, and the learnt distribution by 20,000 samples.
+    If ``exact``, both are computed over the whole grid and summed over the other coordinates.
+    Otherwise the reward is drawn with the other coordinates at 0, and the learnt distribution is
+    estimated from 20,000 samples.
     """
     if exact:
         graph = enumerate_graph(dag)
         cells = graph.states[graph.objects]
         titles = ("target R/Z", "learnt")
         weights = (target_distribution(graph), terminal_distribution(graph, policy))
-        planes = [_plane(dag, cells, weight) for weight in weights]
+        planes = [_projection(dag, cells, weight) for weight in weights]
     else:
         samples = sample(dag, policy, 20_000)
         titles = ("R, other coordinates at 0", "20,000 samples")
-        planes = [_slice(dag), _plane(dag, samples.states, np.full(len(samples), 1 / 20_000))]
+        planes = [
+            _cross_section(dag),
+            _projection(dag, samples.states, np.full(len(samples), 1 / 20_000)),
+        ]
     figure, axes = plt.subplots(1, 2, figsize=(10.5, 4.4), layout="constrained")
     for axis, title, plane in zip(axes, titles, planes, strict=True):
         top = max(float(p.max()) for p in planes) if exact else float(plane.max())
@@ -92,8 +96,8 @@ def draw_distributions(dag: Hypergrid, policy: Policy, path: Path, exact: bool) 
     plt.close(figure)
 
 
-def _plane(dag: Hypergrid, cells: States, weight: Floats) -> Floats:
-    """Sum weights over all coordinates but the first two, in at most BINS × BINS bins."""
+def _projection(dag: Hypergrid, cells: States, weight: Floats) -> Floats:
+    """Sum weights over all coordinates except the first two, in at most BINS × BINS bins."""
     pair = np.stack([cells[:, 0], cells[:, 1] if dag.ndim > 1 else 0 * cells[:, 0]])
     bins = min(dag.height, BINS)
     shape = (bins, bins if dag.ndim > 1 else 1)
@@ -102,8 +106,8 @@ def _plane(dag: Hypergrid, cells: States, weight: Floats) -> Floats:
     return plane
 
 
-def _slice(dag: Hypergrid) -> Floats:
-    """R at the bins' lower corners, the other coordinates at 0."""
+def _cross_section(dag: Hypergrid) -> Floats:
+    """R at the lower corners of the bins, with the other coordinates at 0."""
     bins = min(dag.height, BINS)
     shape = (bins, bins if dag.ndim > 1 else 1)
     cells = dag.initial_states(shape[0] * shape[1])
@@ -115,9 +119,9 @@ def _slice(dag: Hypergrid) -> Floats:
 
 
 def draw_bit_sequences(dag: BitSequence, objects: States, path: Path) -> None:
-    """Draw objects (n, d) as rows of bits, sorted by nearest mode, beside those modes.
+    """Draw objects (n, d) as rows of bits, sorted by nearest mode, next to those modes.
 
-    Red are the bits in which an object differs from its mode.
+    Bits in which an object differs from its mode are red.
     """
     distances = dag.mode_distances(objects)
     order = np.lexsort((distances.min(axis=1), distances.argmin(axis=1)))

@@ -1,4 +1,4 @@
-"""What all examples share: options, a folder per run, resuming, the curve, samples as CSV."""
+"""Shared by the examples: options, a folder per run, resuming, the curve, samples as CSV."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from gfn_gym.agents import (
     EntropicPPO,
     EvaluationCallback,
     FlowMatching,
+    GFNAlgorithm,
     MunchausenDQN,
     SoftActorCritic,
     SoftDQN,
@@ -29,10 +30,9 @@ from gfn_gym.agents import (
     TrajectoryBalance,
     as_policy,
 )
-from gfn_gym.agents.common.agent import GFNAgent
 from gfn_gym.evaluation import Samples, sample
 
-AGENTS: dict[str, type[GFNAgent]] = {
+AGENTS: dict[str, type[GFNAlgorithm]] = {
     "munchausen": MunchausenDQN,
     "soft": SoftDQN,
     "sac": SoftActorCritic,
@@ -48,32 +48,32 @@ ENUMERABLE = 1_000_000  # states; larger DAGs are evaluated by sampling
 
 @dataclass(kw_only=True)
 class Options:
-    """How to train, in whatever domain."""
+    """Options for training in any domain."""
 
     agent: Literal["munchausen", "soft", "sac", "flow_matching", "tb", "db", "subtb", "ppo"] = (
         "munchausen"
     )
     """The algorithm: Munchausen DQN, SoftDQN, …; docs/algorithms.md explains them."""
     preset: Literal["fast", "paper"] | None = None
-    """Settings of gfn_gym.agents.presets; by default fast for the first two, else paper."""
+    """Settings from gfn_gym.agents.presets; by default fast for the first two, otherwise paper."""
     learnt_backward: bool = False
-    """Learn P_B too, instead of the uniform one; not with flow_matching, which has none."""
+    """Learn P_B instead of using a uniform one; not with flow_matching, which has none."""
     trajectories: int
     """Trajectories to train on."""
     evaluations: int = 20
-    """Evaluations over the training, for the curve."""
+    """Number of evaluations during training, for the curve."""
     n_envs: int | None = None
-    """Constructions stepped together, instead of the preset's number."""
+    """Environments stepped together, instead of the preset's number."""
     learning_rate: float | None = None
-    """A constant instead of the preset's."""
+    """A constant learning rate instead of the preset's."""
     seed: int = 0
     """Seed of everything random."""
     threads: int = 1
-    """Threads of torch; for networks this small one is fastest, and exactly repeatable."""
+    """Threads for torch; one is fastest for networks this small, and exactly reproducible."""
     out: Path
-    """The folder."""
+    """The folder to write to."""
     resume: bool = False
-    """Go on from the folder's checkpoint, with the settings of its config.json."""
+    """Continue from the folder's checkpoint, with the settings in its config.json."""
 
     @property
     def every(self) -> tuple[int, str]:
@@ -81,8 +81,8 @@ class Options:
         return max(1, self.trajectories // self.evaluations), "episode"
 
     @property
-    def chosen(self) -> dict[str, Any]:
-        """The arguments of the agent that are given here."""
+    def agent_kwargs(self) -> dict[str, Any]:
+        """The agent's arguments that were given on the command line."""
         given = {"n_envs": self.n_envs, "learning_rate": self.learning_rate}
         given["learnt_backward"] = self.learnt_backward or None
         return {name: value for name, value in given.items() if value is not None}
@@ -90,12 +90,12 @@ class Options:
 
 @dataclass
 class Sample:
-    """Draw objects by a trained model, as CSV: the object, log R, log P_F, log P_B, length."""
+    """Sample from a trained model, as CSV: the object, log R, log P_F, log P_B, length."""
 
     model: Path
     """The model.zip of a run."""
     n: int = 1000
-    """How many."""
+    """Number of samples."""
     out: Path = Path("samples.csv")
     """The CSV file."""
     seed: int = 0
@@ -105,8 +105,10 @@ class Sample:
 Chosen = TypeVar("Chosen", bound=Options)
 
 
-def start(args: Chosen, new_model: Callable[[Chosen], GFNAgent]) -> tuple[Chosen, GFNAgent]:
-    """Make the model, or take it from the folder's checkpoint; and the settings that hold."""
+def start_or_resume(
+    args: Chosen, new_model: Callable[[Chosen], GFNAlgorithm]
+) -> tuple[Chosen, GFNAlgorithm]:
+    """Return the settings and the model: new, or from the folder's config and checkpoint."""
     torch.set_num_threads(args.threads)
     config = args.out / "config.json"
     if args.resume:
@@ -115,29 +117,29 @@ def start(args: Chosen, new_model: Callable[[Chosen], GFNAgent]) -> tuple[Chosen
         return args, AGENTS[args.agent].resume(args.out / "checkpoint.zip")
     model = new_model(args)
     args.out.mkdir(parents=True, exist_ok=True)
-    # Another run's checkpoint, which --resume must not take for ours.
+    # It would be another run's, and --resume must not take it for ours.
     (args.out / "checkpoint.zip").unlink(missing_ok=True)
     config.write_text(json.dumps({**asdict(args), "out": str(args.out)}, indent=2) + "\n")
     return args, model
 
 
-def make_agent(args: Options, policy: str, env: gymnasium.Env[Any, Any]) -> GFNAgent:
-    """A new agent, as the options say."""
+def make_agent(args: Options, policy: str, env: gymnasium.Env[Any, Any]) -> GFNAlgorithm:
+    """A new agent with the given options."""
     algorithm: Any = AGENTS[args.agent]
     preset = args.preset or ("fast" if args.agent in FAST else "paper")
-    agent: GFNAgent = algorithm(
-        policy, env, preset=preset, seed=args.seed, device="cpu", **args.chosen
+    agent: GFNAlgorithm = algorithm(
+        policy, env, preset=preset, seed=args.seed, device="cpu", **args.agent_kwargs
     )
     return agent
 
 
 def learn(
     args: Options,
-    model: GFNAgent,
+    model: GFNAlgorithm,
     evaluation: EvaluationCallback,
     callbacks: Sequence[BaseCallback] = (),
 ) -> None:
-    """Train to the end, with checkpoints; write model.zip and, as it grows, curve.csv."""
+    """Train to the end, writing checkpoints and curve.csv on the way and model.zip at the end."""
     model.set_logger(configure(str(args.out), ["tensorboard"]))
     checkpoint = TrainingCheckpoint(args.out / "checkpoint.zip", args.every)
     curve = CurveFile(evaluation, args.out / "curve.csv")
@@ -150,7 +152,7 @@ def learn(
 
 
 class CurveFile(BaseCallback):
-    """Keeps a CSV of an evaluation's history up to date, so that a killed run leaves its curve."""
+    """Keeps a CSV of an evaluation's history up to date, so that a killed run keeps its curve."""
 
     def __init__(self, evaluation: EvaluationCallback, path: Path):
         super().__init__()
@@ -174,8 +176,8 @@ def write_curve(path: Path, history: list[dict[str, float]]) -> None:
         writer.writerows(history)
 
 
-def summarise(args: Options, evaluation: EvaluationCallback) -> None:
-    """Print where everything lies, and how far it came."""
+def print_summary(args: Options, evaluation: EvaluationCallback) -> None:
+    """Print where the files are, and the metric before and after."""
     history, metric = evaluation.history, evaluation.monitor
     print(f"wrote {args.out}/: " + ", ".join(sorted(p.name for p in args.out.iterdir())))
     print(f"trained on {history[-1]['trajectories']} trajectories, "
@@ -185,14 +187,14 @@ def summarise(args: Options, evaluation: EvaluationCallback) -> None:
     print(f"{name} after: {history[-1][metric]:.4f}")
 
 
-def load_run(model: Path) -> GFNAgent:
-    """Load the model.zip of a run, by the algorithm that its config.json names."""
+def load_run(model: Path) -> GFNAlgorithm:
+    """Load the model.zip of a run, with the algorithm named in its config.json."""
     config = json.loads((model.parent / "config.json").read_text())
     return AGENTS[config["agent"]].load(model, device="cpu")
 
 
-def draw(model: GFNAgent, args: Sample) -> Samples:
-    """Objects by a model's policy, with log P_B by the P_B that it was trained with."""
+def sample_model(model: GFNAlgorithm, args: Sample) -> Samples:
+    """Sample from a model's policy, with log P_B under the P_B it was trained with."""
     return sample(
         model.dag, as_policy(model), args.n, args.seed, backward_policy=model.backward_policy
     )
@@ -201,7 +203,7 @@ def draw(model: GFNAgent, args: Sample) -> Samples:
 def write_samples(
     path: Path, columns: Sequence[str], objects: Sequence[Sequence[object]], samples: Samples
 ) -> None:
-    """Write objects, a row of columns each, with the numbers of their trajectories."""
+    """Write one row per object: its columns, and the numbers of its trajectory."""
     numbers = (samples.log_reward, samples.log_forward, samples.log_backward, samples.lengths)
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -211,9 +213,9 @@ def write_samples(
 
 
 def run_command(
-    options: type[Chosen], train: Callable[[Chosen], None], draw: Callable[[Sample], None]
+    options: type[Chosen], train: Callable[[Chosen], None], sample_run: Callable[[Sample], None]
 ) -> None:
-    """The command line: ``train`` with the example's options, or ``sample``."""
+    """Run the command line: ``train`` with the example's options, or ``sample``."""
     print(f"GFN Gym {gfn_gym.__version__}")
     chosen = tyro.extras.subcommand_cli_from_dict({"train": options, "sample": Sample})
-    draw(chosen) if isinstance(chosen, Sample) else train(chosen)
+    sample_run(chosen) if isinstance(chosen, Sample) else train(chosen)

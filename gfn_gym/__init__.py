@@ -14,9 +14,28 @@ from gfn_gym.vector_env import GFNVectorEnv
 __version__ = "0.1.0"
 __all__ = ["DAG", "MDP", "GFNEnv", "GFNVectorEnv", "check_dag", "register"]
 
-register("HypergridGFN-v0", "gfn_gym.envs.hypergrid:Hypergrid")
+register(
+    "HypergridGFN-v0",
+    "gfn_gym.envs.hypergrid:Hypergrid",
+    policy="MlpPolicy",
+    presets="gfn_gym.agents.presets.hypergrid:PRESETS",
+)
 register("HypergridGFN-Hard-v0", "gfn_gym.envs.hypergrid:Hypergrid", reward="hard")
-register("BitSequenceGFN-v0", "gfn_gym.envs.bit_sequence:BitSequence")
-register("MoleculeGFN-v0", "gfn_gym.envs.molecule.dag:Molecule")
-register("BayesianNetworkGFN-v0", "gfn_gym.envs.bayesian_network.dag:BayesianNetwork")
-register("IsingGFN-v0", "gfn_gym.envs.ising:Ising")
+register(
+    "BitSequenceGFN-v0",
+    "gfn_gym.envs.bit_sequence:BitSequence",
+    policy="TransformerPolicy",
+    presets="gfn_gym.agents.presets.bit_sequence:PRESETS",
+)
+register(
+    "MoleculeGFN-v0",
+    "gfn_gym.envs.molecule.dag:Molecule",
+    policy="SmallBlockTreePolicy",
+    presets="gfn_gym.agents.presets.molecule:PRESETS",
+)
+register(
+    "BayesianNetworkGFN-v0",
+    "gfn_gym.envs.bayesian_network.dag:BayesianNetwork",
+    policy="MlpPolicy",
+)
+register("IsingGFN-v0", "gfn_gym.envs.ising:Ising", policy="MlpPolicy")

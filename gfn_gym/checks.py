@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gfn_gym.dag import DAG, Actions, Mask, States
+from gfn_gym.edges import Edges
 from gfn_gym.graph import Graph, batches, enumerate_graph
 from gfn_gym.mdp import log_reward_of
 
@@ -18,11 +19,11 @@ def check_dag(dag: DAG, max_states: int = 100_000) -> None:
 
     It is to a DAG what ``check_env`` is to an environment. Checked are shapes and dtypes; that
     masks agree with ``step``; that backward undoes forward, and forward backward; that every
-    backward walk ends at s0; that there is no cycle; that rows are canonical (the two directions
-    meet in the same rows); that no step writes into the rows it is given; that P_B sums to one
-    over the edges into each state; that log R is finite, and ``log_partition`` log Σ R where it
-    is given; that observations lie in their space and, unless ``states_of`` is left out
-    (NotImplementedError: they lose information), give their states back.
+    backward trajectory ends at s0; that there is no cycle; that rows are canonical (the two
+    directions meet in the same rows); that nothing writes into the rows that it is given; that
+    P_B sums to one over the edges into each state; that log R is finite, and ``log_partition``
+    log Σ R where it is given; that observations lie in their space and, unless ``states_of`` is
+    left out (NotImplementedError: they lose information), give their states back.
 
     Args:
         dag: a DAG at a small size.
@@ -99,6 +100,13 @@ def _check_purity(graph: Graph) -> None:
     given = nexts.copy()
     dag.backward_step(given, undo)
     _require(_same(given, nexts), nexts, "backward_step must not change the states it is given")
+    edges = Edges(states.copy(), actions.copy(), nexts.copy())
+    for hook in (dag.n_parallel, dag.backward_group, dag.log_uniform_backward):
+        with np.errstate(all="ignore"):  # wrong masks are found out below
+            hook(edges)
+        kept = _same(edges.states, states) & _same(edges.next_states, nexts)
+        kept &= edges.actions == actions
+        _require(kept, states, f"{hook.__name__} must not change the edges it is given")
 
 
 def _check_states(graph: Graph, states: States) -> None:
@@ -149,7 +157,7 @@ def _check_backward_steps(graph: Graph, states: States, undo: Actions) -> None:
     _require(
         graph.index_of(parents) >= 0,
         states,
-        "backward_step leads to a state that no forward walk reaches",
+        "backward_step leads to a state that no forward trajectory reaches",
     )
     _require(
         graph.index_of(parents) < graph.index_of(states),
@@ -161,7 +169,7 @@ def _check_backward_steps(graph: Graph, states: States, undo: Actions) -> None:
     _require(legal, states, "forward_action is illegal in the parent")
     again, _ = dag.step(parents, redo)
     _require(_same(again, states), states, "forward_action does not lead from the parent back")
-    group = dag.backward_group(parents, redo)[np.arange(len(undo)), undo]
+    group = dag.backward_group(Edges(parents, redo, states))[np.arange(len(undo)), undo]
     _require(group, states, "backward_group leaves out a backward action that leads to the parent")
 
 
@@ -182,7 +190,8 @@ def _check_edges(graph: Graph, part: slice) -> None:
         states,
         "backward_action does not undo its action, or leads to a row that is not canonical",
     )
-    group = dag.backward_group(states, actions)
+    edges = Edges(states, actions, nexts)
+    group = dag.backward_group(edges)
     _require(
         (group <= dag.backward_mask(nexts)).all(axis=1),
         nexts,
@@ -195,8 +204,8 @@ def _check_edges(graph: Graph, part: slice) -> None:
         nexts[rows],
         "backward_group holds an action that leads elsewhere",
     )
-    uniform = dag.log_uniform_backward(states, actions, nexts)
-    counted = DAG.log_uniform_backward(dag, states, actions, nexts)
+    uniform = dag.log_uniform_backward(edges)
+    counted = DAG.log_uniform_backward(dag, edges)
     _require(
         np.isclose(uniform, counted, rtol=0, atol=1e-9),
         states,
@@ -217,10 +226,10 @@ def _check_backward_sums(graph: Graph) -> None:
     pairs = graph.parents * len(graph.states) + graph.children
     _, inverse, counts = np.unique(pairs, return_inverse=True, return_counts=True)
     for part in batches(len(pairs)):
-        states = graph.states[graph.parents[part]]
-        declared = graph.dag.n_parallel(states, graph.actions[part])
+        edges = graph.edges(part)
+        declared = graph.dag.n_parallel(edges)
         _require(
             declared == counts[inverse[part]],
-            states,
+            edges.states,
             "n_parallel is not the number of parallel actions",
         )

@@ -17,6 +17,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from gfn_gym.edges import Edges, adapt_old_methods, takes_edges
+
 States = NDArray[np.integer[Any]]
 """(n, d) integers, one canonical state a row."""
 Actions = NDArray[np.integer[Any]]
@@ -62,6 +64,10 @@ class DAG(ABC):
     stop_action: int | None
     render_modes: ClassVar[Sequence[str]] = ("ansi",)
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        adapt_old_methods(cls)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.state_space})"
 
@@ -100,9 +106,10 @@ class DAG(ABC):
     def forward_action(self, states: States, backward_actions: Actions) -> Actions:
         """Return a forward action that leads from each parent back to the state, (n,)."""
 
-    def n_parallel(self, states: States, actions: Actions) -> NDArray[np.integer[Any]]:
+    @takes_edges
+    def n_parallel(self, edges: Edges) -> NDArray[np.integer[Any]]:
         """Return how many actions of each state give the same next state, int (n,)."""
-        return np.ones(len(states), dtype=np.int64)
+        return np.ones(len(edges), dtype=np.int64)
 
     def parallel_candidates(self, states: States, actions: Actions) -> Mask:
         """Return legal actions, bool (n, n_actions), among them all that lead where (n,) lead.
@@ -112,23 +119,35 @@ class DAG(ABC):
         """
         return self.action_mask(states)
 
-    def backward_group(self, states: States, actions: Actions) -> Mask:
+    @takes_edges
+    def backward_group(self, edges: Edges) -> Mask:
         """Return all backward actions of the next state that lead to this state.
 
         Shape (n, n_backward_actions). By default the one of :meth:`backward_action`.
         """
-        undo = self.backward_action(states, actions)
+        undo = self.backward_action(edges.states, edges.actions)
         return np.asarray(undo[:, None] == np.arange(self.n_backward_actions))
 
-    def log_uniform_backward(self, states: States, actions: Actions, next_states: States) -> Floats:
+    @property
+    def one_backward_action_per_parent(self) -> bool:
+        """Whether different backward actions lead to different parents; so by default."""
+        return type(self).backward_group is DAG.backward_group
+
+    @property
+    def one_action_per_edge(self) -> bool:
+        """Whether no two edges are parallel and no two backward actions lead to one parent."""
+        return type(self).n_parallel is DAG.n_parallel and self.one_backward_action_per_parent
+
+    @takes_edges
+    def log_uniform_backward(self, edges: Edges) -> Floats:
         """Return log P_B of edges under the uniform backward policy, float64 (n,).
 
         log(backward actions that lead to this state) − log(legal ones) − log(parallel actions).
         A domain that knows this without looking for them says so here.
         """
-        group = self.backward_group(states, actions).sum(axis=1)
-        legal = self.backward_mask(next_states).sum(axis=1)
-        return np.asarray(np.log(group / (legal * self.n_parallel(states, actions))))
+        group = self.backward_group(edges).sum(axis=1)
+        legal = self.backward_mask(edges.next_states).sum(axis=1)
+        return np.asarray(np.log(group / (legal * self.n_parallel(edges))))
 
     # ---- reward -----------------------------------------------------------------------------
 
@@ -189,7 +208,9 @@ class DAG(ABC):
     # ---- drawing ----------------------------------------------------------------------------
 
     def render(self, trajectory: States, mode: str) -> Any:
-        """Draw a walk, states (t, d) from s0 on: a string for "ansi", (h, w, 3) for "rgb_array".
+        """Draw a trajectory, states (t, d) from s0 on.
+
+        For "ansi" that is a string, for "rgb_array" uint8 (h, w, 3).
 
         The default writes the states one below the other; a domain draws something better.
         """

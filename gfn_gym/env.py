@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import gymnasium
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from gfn_gym.dag import DAG, Actions, Mask, States
 from gfn_gym.mdp import MDP, BackwardPolicy, Transition, check_legal, legal_actions
 from gfn_gym.observation import Observer
+from gfn_gym.registration import imported
 
 
 class Simulator:
@@ -80,7 +80,7 @@ class Simulator:
         return np.where(rows[:, None], self._first_state, self.states)
 
     def _terminate(self, actions: Actions, legal: Mask) -> Transition:
-        # An illegal row walks along some legal edge, and is then put back as if it had not.
+        # An illegal row takes some legal action, and is then put back as if it had not.
         safe = np.where(legal, actions, np.argmax(self.mask, axis=1))
         transition = self.mdp.step(self.states, safe)
         transition.next_states[~legal] = self.states[~legal]
@@ -177,7 +177,7 @@ class GFNEnv(gymnasium.Env[Any, Any]):
         return self._observation(), float(transition.rewards[0]), done, False, self._info()
 
     def render(self) -> Any:
-        """Draw the walk so far, as ``render_mode`` says; None without one."""
+        """Draw the trajectory so far, as ``render_mode`` says; None without one."""
         if self.render_mode is None:
             return None
         if not self._trajectory:
@@ -203,8 +203,7 @@ def make_env(dag: str | type[DAG], **kwargs: Any) -> GFNEnv:
 def dag_class(dag: str | type[DAG]) -> type[DAG]:
     """Import a DAG class that is named "module:Class"; a class is returned as it is."""
     if isinstance(dag, str):
-        module, _, name = dag.partition(":")
-        dag = getattr(importlib.import_module(module), name)
+        dag = imported(dag)
     if not (isinstance(dag, type) and issubclass(dag, DAG)):
         raise TypeError(f"dag={dag!r} must be a subclass of gfn_gym.DAG, or 'module:Class' of one")
     return dag

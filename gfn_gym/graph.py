@@ -13,9 +13,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from gfn_gym.dag import DAG, Floats, States
+from gfn_gym.edges import Edges
 from gfn_gym.mdp import MDP, BackwardPolicy, log_reward_of
-
-Indices = NDArray[np.int64]
+from gfn_gym.ragged import Indices as Indices
+from gfn_gym.ragged import ragged_ranges
 
 
 @dataclass(slots=True)
@@ -23,7 +24,7 @@ class Graph:
     """The states and edges of a DAG that can be enumerated.
 
     States are numbered so that every edge leads to a higher number; state 0 is s0. Edges are
-    sorted by the layer of their parent, where a state's layer is the length of the longest walk
+    sorted by the layer of their parent, where a state's layer is the length of the longest path
     to it.
 
     Attributes:
@@ -59,17 +60,18 @@ class Graph:
         """Return log P_B of the edges, float64 (E,)."""
         mdp = MDP(self.dag, backward_policy)
         parts = [
-            mdp.log_backward(
-                self.states[self.parents[part]],
-                self.actions[part],
-                self.states[self.children[part]],
-            )
-            for part in batches(len(self.parents))
+            mdp.log_backward(edges.states, edges.actions, edges.next_states)
+            for edges in map(self.edges, batches(len(self.parents)))
         ]
         return np.concatenate(parts) if parts else np.zeros(0)
 
+    def edges(self, part: slice) -> Edges:
+        """Return a run of the edges as states, actions and next states."""
+        parents, children = self.parents[part], self.children[part]
+        return Edges(self.states[parents], self.actions[part], self.states[children])
+
     def index_of(self, states: States) -> Indices:
-        """Return the numbers of given states (n, d), −1 where a row is no state of the graph."""
+        """Return the numbers of given states (n, d), −1 where a row is not one of its states."""
         key = _Key(self.dag)
         if self._sorted is None:
             keys = key(self.states)
@@ -113,7 +115,7 @@ def lay_out(
     Raises:
         ValueError: there is a cycle.
     """
-    depth = _longest_walks(len(states), parents, children)
+    depth = _longest_paths(len(states), parents, children)
     order = np.argsort(depth, kind="stable")
     number = np.empty_like(order)
     number[order] = np.arange(len(order))
@@ -151,45 +153,69 @@ def _explore(
     """Breadth first: all states, the edges between them, and which states are objects."""
     key = _Key(dag)
     frontier = dag.initial_states(1)
-    found, keys = [frontier], key(frontier)  # keys of all states so far, sorted …
-    numbers = np.zeros(1, dtype=np.int64)  # … and the number of each
-    count, first = 1, 0  # states so far; number of the frontier's first
-    edges: list[tuple[Indices, Indices, Indices]] = []
-    ended: list[Indices] = []
+    found, numbering = [frontier], _Numbering(key(frontier))
+    first = 0  # the number of the frontier's first state
+    edges: list[tuple[Indices, Indices, Indices]] = []  # parents, actions, children
+    ended: list[Indices] = []  # states with a legal stop
     while len(frontier):
-        rows, acts, nexts, stopped = _expand(dag, frontier)
+        # All m legal actions of the frontier: (m,), (m,), (m, d), (m,)
+        rows, actions, nexts, stopped = _expand(dag, frontier)
         ended.append(first + rows[stopped])
-        rows, acts, nexts = rows[~stopped], acts[~stopped], nexts[~stopped]
-        if not key.inside(nexts).all():
-            bad = int(np.argmin(key.inside(nexts)))
-            raise ValueError(
-                f"action {acts[bad]} leads from state {frontier[rows[bad]].tolist()} to "
-                f"{nexts[bad].tolist()}, outside state_space = {dag.state_space}"
-            )
-        next_keys, pick, inverse = np.unique(key(nexts), return_index=True, return_inverse=True)
-        place = np.searchsorted(keys, next_keys)
-        place = np.minimum(place, len(keys) - 1)
-        known = keys[place] == next_keys
-        number = np.where(known, numbers[place], 0)
-        number[~known] = count + np.arange(int((~known).sum()))
-        edges.append((first + rows, acts, number[inverse]))
-        frontier = nexts[pick[~known]]
-        first, count = count, count + len(frontier)
-        if count > max_states:
+        rows, actions, nexts = rows[~stopped], actions[~stopped], nexts[~stopped]
+        _check_inside(key, frontier, rows, actions, nexts)
+        # Many edges lead to one state: each distinct one is numbered once.
+        distinct, pick, inverse = np.unique(key(nexts), return_index=True, return_inverse=True)
+        numbers, new = numbering.add(distinct)
+        edges.append((first + rows, actions, numbers[inverse]))
+        first += len(frontier)
+        frontier = nexts[pick[new]]
+        found.append(frontier)
+        if len(numbering) > max_states:
             raise ValueError(
                 f"{dag!r} has more than max_states={max_states} states: too many to enumerate"
             )
-        found.append(frontier)
-        keys = np.concatenate([keys, next_keys[~known]])
-        numbers = np.concatenate([numbers, number[~known]])
-        order = np.argsort(keys, kind="stable")
-        keys, numbers = keys[order], numbers[order]
     states = np.concatenate(found)
     # Completed: nothing left to do.
     finished: NDArray[np.bool_] = np.logical_not(dag.action_mask(states).any(axis=1))
     finished[np.concatenate(ended)] = True
-    parents, actions, children = (np.concatenate(column) for column in zip(*edges, strict=True))
-    return states, parents, actions, children, finished
+    parents, all_actions, children = (np.concatenate(c) for c in zip(*edges, strict=True))
+    return states, parents, all_actions, children, finished
+
+
+def _check_inside(
+    key: _Key, states: States, rows: Indices, actions: Indices, nexts: States
+) -> None:
+    """Raise a ValueError unless all next states (m, d) lie in the state space."""
+    inside = key.inside(nexts)
+    if not inside.all():
+        bad = int(np.argmin(inside))
+        raise ValueError(
+            f"action {actions[bad]} leads from state {states[rows[bad]].tolist()} to "
+            f"{nexts[bad].tolist()}, outside state_space = {key.space}"
+        )
+
+
+class _Numbering:
+    """Numbers states in the order in which they are found, by their keys; ``len``: so far."""
+
+    def __init__(self, keys: NDArray[np.generic]):
+        self._keys = keys  # sorted …
+        self._numbers = np.arange(len(keys))  # … and the number of each
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def add(self, keys: NDArray[np.generic]) -> tuple[Indices, NDArray[np.bool_]]:
+        """The numbers of distinct keys (m,), and which of them are new, bool (m,)."""
+        place = np.minimum(np.searchsorted(self._keys, keys), len(self) - 1)
+        new = self._keys[place] != keys
+        numbers = self._numbers[place]
+        numbers[new] = len(self) + np.arange(int(new.sum()))
+        all_keys = np.concatenate([self._keys, keys[new]])
+        all_numbers = np.concatenate([self._numbers, numbers[new]])
+        order = np.argsort(all_keys, kind="stable")
+        self._keys, self._numbers = all_keys[order], all_numbers[order]
+        return numbers, new
 
 
 def _expand(dag: DAG, states: States) -> tuple[Indices, Indices, States, NDArray[np.bool_]]:
@@ -204,8 +230,8 @@ def _expand(dag: DAG, states: States) -> tuple[Indices, Indices, States, NDArray
     return rows, acts, nexts, acts == stop
 
 
-def _longest_walks(n: int, parents: Indices, children: Indices) -> Indices:
-    """The length of the longest walk from s0 to each state.
+def _longest_paths(n: int, parents: Indices, children: Indices) -> Indices:
+    """The length of the longest path from s0 to each state.
 
     Sources are taken off round by round; the round in which a state becomes one is that length.
     """
@@ -217,14 +243,13 @@ def _longest_walks(n: int, parents: Indices, children: Indices) -> Indices:
     while len(ready):
         depth[ready] = length
         done, length = done + len(ready), length + 1
-        sizes = bounds[ready + 1] - bounds[ready]
-        within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        targets = children[by_parent[np.repeat(bounds[ready], sizes) + within]]
+        _, places = ragged_ranges(bounds[ready], bounds[ready + 1] - bounds[ready])
+        targets = children[by_parent[places]]
         missing -= np.bincount(targets, minlength=n)
         ready = np.unique(targets)
         ready = ready[missing[ready] == 0]
     if done < n:
-        raise ValueError(f"the graph has a cycle: {n - done} of {n} states lie on or behind one")
+        raise ValueError(f"the graph has a cycle: {n - done} of {n} states lie on or after one")
     return depth
 
 

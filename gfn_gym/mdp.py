@@ -10,6 +10,7 @@ there, parallel actions included; only then does P(x) ∝ R(x) hold exactly.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfn_gym.dag import DAG, Actions, Floats, Mask, States, check_log_reward
+from gfn_gym.edges import Edges
 
 BackwardPolicy = Callable[[States], Floats]
 """States (n, d) → log-probabilities of the backward actions, (n, n_backward_actions)."""
@@ -61,10 +63,7 @@ class MDP:
         self._minus_log = -np.log(np.maximum(np.arange(dag.n_backward_actions + 1), 1))
         # One action per child is the common case; then an edge is one backward action, and
         # neither groups nor parallel edges need be looked at.
-        self._simple = (
-            type(dag).n_parallel is DAG.n_parallel
-            and type(dag).backward_group is DAG.backward_group
-        )
+        self._simple = dag.one_action_per_edge
 
     def step(self, states: States, actions: Actions) -> Transition:
         """Take legal actions (n,) from states (n, d)."""
@@ -106,10 +105,11 @@ class MDP:
         if self.backward_policy is None:
             if self._simple:
                 return self._log_uniform(next_states)
-            return self.dag.log_uniform_backward(states, actions, next_states)
+            return self.dag.log_uniform_backward(Edges(states, actions, next_states))
+        edges = Edges(states, actions, next_states)
         log_p = self.backward_log_probs(next_states)
-        group = self.dag.backward_group(states, actions)
-        log_parallel = np.log(self.dag.n_parallel(states, actions))
+        group = self.dag.backward_group(edges)  # (n, n_backward_actions), as log_p
+        log_parallel = np.log(self.dag.n_parallel(edges))
         return np.logaddexp.reduce(np.where(group, log_p, -np.inf), axis=1) - log_parallel
 
     def backward_log_probs(self, states: States) -> Floats:
@@ -150,7 +150,7 @@ def legal_actions(mask: Mask, actions: Actions) -> Mask:
     return np.asarray(inside & mask[np.arange(len(mask)), actions * inside])
 
 
-def sample_actions(mask: Mask, generator: np.random.Generator) -> NDArray[np.int64]:
+def sample_legal_actions(mask: Mask, generator: np.random.Generator) -> NDArray[np.int64]:
     """Draw uniformly among the legal actions of each row of a mask; int64 (n,).
 
     Raises:
@@ -168,10 +168,23 @@ def sample_actions(mask: Mask, generator: np.random.Generator) -> NDArray[np.int
     return legal[bounds[:-1] + rank] - starts[:-1]
 
 
-def sample_from(log_probs: NDArray[Any], generator: np.random.Generator) -> NDArray[np.int64]:
+def sample_from_log_probs(
+    log_probs: NDArray[Any], generator: np.random.Generator
+) -> NDArray[np.int64]:
     """Draw an action a row from log-probabilities (n, n_actions), −inf where illegal; (n,).
 
     By the Gumbel-max trick: exact, and an action of −inf is never drawn.
     """
     noise = -np.log(generator.standard_exponential(log_probs.shape))
     return np.argmax(log_probs + noise, axis=1)
+
+
+def __getattr__(name: str) -> Any:
+    renamed = {"sample_actions": sample_legal_actions, "sample_from": sample_from_log_probs}
+    if name not in renamed:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    new = renamed[name]
+    warnings.warn(
+        f"gfn_gym.mdp.{name} is now called {new.__name__}", DeprecationWarning, stacklevel=2
+    )
+    return new

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gfn_gym.dag import DAG, Mask, States
 from gfn_gym.env import Simulator, dag_class, integer_actions, render_metadata, split_kwargs
-from gfn_gym.mdp import MDP, BackwardPolicy
+from gfn_gym.mdp import MDP, BackwardPolicy, Transition
 from gfn_gym.observation import Observer
 
 
@@ -97,43 +97,59 @@ class GFNVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         if not self._started:
             raise gymnasium.error.ResetNeeded("call reset() before step()")
         actions = integer_actions(actions, self.num_envs)
-        waiting = self._ended
+        waiting = self._ended  # (num_envs,): this step resets them, and ignores their action
         if waiting.any():
-            if self.autoreset_mode is AutoresetMode.DISABLED:
-                raise gymnasium.error.ResetNeeded(
-                    f"episodes {np.flatnonzero(waiting).tolist()} have ended: reset them with "
-                    "options={'reset_mask': …} first"
-                )
-            # Their action is ignored: they walk some edge from s0, and are put back again.
-            self.simulator.restart(waiting)
-            actions = np.where(waiting, self._some_action, actions)
-        transition = self.simulator.step(actions)
-        done, rewards = transition.done, transition.rewards
-        if waiting.any():
-            done = done & ~waiting
-            rewards = np.where(waiting, 0.0, rewards)
-        infos: dict[str, Any] = {}
+            transition = self._step_others(actions, waiting)
+        else:
+            transition = self.simulator.step(actions)
+        done = transition.done
+        infos = self._finish(done, waiting) | self._info()
+        observations = self.observer.observe(self.simulator.states)
+        truncated = np.zeros(self.num_envs, dtype=bool)
+        return observations, transition.rewards, done.copy(), truncated, infos
+
+    def _step_others(self, actions: NDArray[np.int64], waiting: Mask) -> Transition:
+        """Step all but the rows (num_envs,) that await a reset, for which nothing happens.
+
+        The simulator steps all rows at once, so those that wait take some legal action from s0;
+        :meth:`_finish` puts them back.
+        """
+        if self.autoreset_mode is AutoresetMode.DISABLED:
+            raise gymnasium.error.ResetNeeded(
+                f"episodes {np.flatnonzero(waiting).tolist()} have ended: reset them with "
+                "options={'reset_mask': …} first"
+            )
+        self.simulator.restart(waiting)
+        transition = self.simulator.step(np.where(waiting, self._some_action, actions))
+        transition.done[waiting] = False
+        transition.log_backward[waiting] = transition.log_reward[waiting] = 0.0
+        return transition
+
+    def _finish(self, done: Mask, waiting: Mask) -> dict[str, Any]:
+        """Reset what the autoreset mode says, and return the infos of episodes that end here.
+
+        SAME_STEP resets those that are done now; the other modes put those back that awaited a
+        reset, and leave those that are done now waiting.
+        """
         if self.autoreset_mode is AutoresetMode.SAME_STEP:
             self.simulator.finish_step()
             infos = self._final(done)
             self.simulator.restart(done)
             self._record(done)
-        else:
-            self.simulator.finish_step(waiting)
-            self._ended = done
-            self._record(waiting)
-        infos |= self._info()
-        observations = self.observer.observe(self.simulator.states)
-        return observations, rewards, done.copy(), np.zeros(self.num_envs, dtype=bool), infos
+            return infos
+        self.simulator.finish_step(waiting)
+        self._ended = done
+        self._record(waiting)
+        return {}
 
     def render(self) -> tuple[Any, ...] | None:
-        """Draw every walk so far; None without a ``render_mode``."""
+        """Draw every trajectory so far; None without a ``render_mode``."""
         if self.render_mode is None:
             return None
         if not self._started:
             raise gymnasium.error.ResetNeeded("call reset() before render()")
         return tuple(
-            self.dag.render(np.stack(walk), self.render_mode) for walk in self._trajectories
+            self.dag.render(np.stack(states), self.render_mode) for states in self._trajectories
         )
 
     def _info(self) -> dict[str, Any]:
@@ -169,7 +185,7 @@ class GFNVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         return rows
 
     def _record(self, started: Mask) -> None:
-        """Keep the walks, if they may be drawn."""
+        """Keep the trajectories, if they may be drawn."""
         if self.render_mode is not None:
             for row, state in enumerate(self.simulator.states):
                 self._trajectories[row] = ([] if started[row] else self._trajectories[row]) + [

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gfn_gym.agents.common.buffers import TransitionBatch, TransitionBuffer
-from gfn_gym.agents.common.trajectory_buffer import (
+from gfn_gym.agents.replay.trajectory_buffer import (
     Trajectory,
     TrajectoryBatch,
     TrajectoryBuffer,
 )
+from gfn_gym.agents.replay.transition_buffer import TransitionBatch, TransitionBuffer
 from gfn_gym.dag import DAG, Actions, States
 from gfn_gym.mdp import MDP
 

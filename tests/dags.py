@@ -7,6 +7,7 @@ from gymnasium import spaces
 
 from gfn_gym import DAG
 from gfn_gym.dag import Actions, Floats, Mask, States
+from gfn_gym.edges import Edges
 
 
 class Words(DAG):
@@ -91,18 +92,18 @@ class Piles(DAG):
         return self._sorted(states - (backward_actions[:, None] == np.arange(self.n_piles)))
 
     def backward_action(self, states: States, actions: Actions) -> Actions:
-        return np.argmax(self.backward_group(states, actions), axis=1)
+        return np.argmax(self.backward_group(Edges.of(self, states, actions)), axis=1)
 
     def forward_action(self, states: States, backward_actions: Actions) -> Actions:
         parents = self.backward_step(states, backward_actions)
         lower = states[np.arange(len(states)), backward_actions] - 1
         return np.argmax(parents == lower[:, None], axis=1)
 
-    def n_parallel(self, states: States, actions: Actions) -> Actions:
-        return (states == self._height_at(states, actions)).sum(axis=1)
+    def n_parallel(self, edges: Edges) -> Actions:
+        return (edges.states == self._height_at(edges.states, edges.actions)).sum(axis=1)
 
-    def backward_group(self, states: States, actions: Actions) -> Mask:
-        return self.step(states, actions)[0] == self._height_at(states, actions) + 1
+    def backward_group(self, edges: Edges) -> Mask:
+        return edges.next_states == self._height_at(edges.states, edges.actions) + 1
 
     def log_reward(self, states: States) -> Floats:
         return np.cos(states @ (1.3 ** np.arange(self.n_piles))) - 0.5

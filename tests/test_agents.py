@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch as th
+from logs import trajectories, updates
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -19,7 +20,7 @@ from stable_baselines3.common.monitor import Monitor
 from dags import DAGS, Words
 from gfn_gym import DAG, MDP, GFNEnv
 from gfn_gym.agents import GFNVecEnv, MunchausenDQN, SoftDQN
-from gfn_gym.agents.common.policies import MlpPolicy
+from gfn_gym.agents.policy import MlpPolicy
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.graph import enumerate_graph
 
@@ -83,7 +84,7 @@ def test_takes_an_id_an_environment_or_a_vec_env(algorithm: Any, env: Any, n_env
     model = make(algorithm, env if isinstance(env, str) else env())
     assert model.n_envs == model.get_env().num_envs == n_envs
     model.learn(60)
-    assert model.num_timesteps >= 60 and model._n_updates > 0
+    assert model.num_timesteps >= 60 and updates(model) > 0
 
 
 def test_takes_a_policy_class_and_its_keywords() -> None:
@@ -100,9 +101,9 @@ def test_learns_for_a_number_of_steps_or_of_trajectories(algorithm: Any) -> None
     assert model.learn(500) is model
     assert 500 <= model.num_timesteps < 500 + model.n_envs
     model.learn(total_trajectories=100)
-    assert 100 <= model._episode_num < 100 + model.n_envs
+    assert 100 <= trajectories(model) < 100 + model.n_envs
     model.learn(total_trajectories=50, reset_num_timesteps=False)
-    assert 150 <= model._episode_num < 150 + 2 * model.n_envs
+    assert 150 <= trajectories(model) < 150 + 2 * model.n_envs
 
 
 @ALGORITHMS
@@ -147,7 +148,7 @@ def test_callback_as_a_function_sees_sb3_locals() -> None:
 
     model = make().learn(200, callback)
     assert len(seen) == 50 and all(infos == 4 for infos, _ in seen)
-    assert sum(dones for _, dones in seen) == model._episode_num
+    assert sum(dones for _, dones in seen) == trajectories(model)
 
 
 def test_callbacks_in_a_list_can_stop_the_training() -> None:
@@ -273,7 +274,7 @@ def test_no_illegal_action_while_training(algorithm: Any, kwargs: dict[str, Any]
 @pytest.mark.parametrize("name", DAGS)
 def test_learns_on_every_kind_of_dag(name: str) -> None:
     model = make(SoftDQN, GFNEnv(DAGS[name]), dueling=True, double=True).learn(400)
-    assert model._n_updates > 0 and th.isfinite(parameters(model)).all()
+    assert updates(model) > 0 and th.isfinite(parameters(model)).all()
 
 
 def prefers_stop(model: Any) -> Any:
@@ -291,7 +292,6 @@ def test_warm_up_acts_by_the_untrained_policy_not_uniformly() -> None:
 
 def test_each_environment_tosses_its_own_coin_to_explore() -> None:
     model = prefers_stop(make(n_envs=20_000, buffer_size=20_000, exploration_initial_eps=0.3))
-    model._current_progress_remaining = 1.0
     actions, _ = model._sample_action(0)
     # Uniform with ε = 0.3, else e^5/(e^5 + 2) = 0.987: 0.1 + 0.7·0.987 = 0.791, ± 5σ.
     assert (actions == 2).mean() == pytest.approx(0.791, abs=0.015)

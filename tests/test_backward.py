@@ -12,20 +12,21 @@ import torch as th
 
 from dags import DAGS, Piles, Words
 from gfn_gym import DAG, MDP, GFNEnv
-from gfn_gym.agents.common import targets
-from gfn_gym.agents.common.backward import (
+from gfn_gym.agents import SoftDQN, targets
+from gfn_gym.agents.architectures import MLP, Architecture, Transformer
+from gfn_gym.agents.backward import (
     BackwardEdges,
     NetworkBackwardPolicy,
     backward_edges,
     log_backward,
 )
-from gfn_gym.agents.common.networks import MlpQNetwork, QNetwork
-from gfn_gym.agents.common.policies import MlpPolicy, SoftQPolicy
-from gfn_gym.agents.common.transformer import TransformerBackwardNetwork, TransformerPolicy
+from gfn_gym.agents.networks import BackwardNetwork
+from gfn_gym.agents.policy import GFNPolicy, Roles
 from gfn_gym.dag import Actions, Floats, States
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.graph import enumerate_graph
+from tables import Table
 
 log, inf = math.log, math.inf
 ALL_DAGS: dict[str, DAG] = {**DAGS, "grid": Hypergrid(2, 4)}
@@ -39,16 +40,14 @@ def all_edges(dag: DAG) -> tuple[States, Actions, BackwardEdges]:
     return states, actions, backward_edges(dag, states, actions, dag.step(states, actions)[0])
 
 
-def mlp(dag: DAG) -> MlpQNetwork:
+def mlp(dag: DAG) -> BackwardNetwork:
     th.manual_seed(0)
-    return MlpQNetwork(dag, [16], n_actions=dag.n_backward_actions)
+    return BackwardNetwork(MLP(dag, [16]))
 
 
-class UniformBackward(QNetwork):
-    """The backward network without parameters: uniform over the legal backward actions."""
-
-    def forward(self, states: th.Tensor, mask: th.Tensor) -> th.Tensor:
-        return th.zeros(mask.shape).masked_fill(~mask, -th.inf)
+def uniform(dag: DAG) -> BackwardNetwork:
+    """A table of zeros: uniform over the legal backward actions."""
+    return BackwardNetwork(Table(dag))
 
 
 # ---- by hand --------------------------------------------------------------------------------
@@ -80,7 +79,7 @@ def test_piles_by_hand() -> None:
     assert edges.rows.tolist() == [0] and edges.n == 2
     assert edges.mask.tolist() == edges.group.tolist() == [[True, True, False]]
     assert edges.n_parallel.tolist() == [2.0]
-    for network in (UniformBackward(), mlp(dag)):  # whatever p_B, each of the two has one half
+    for network in (uniform(dag), mlp(dag)):  # whatever p_B, each of the two has one half
         np.testing.assert_allclose(log_backward(network, edges).detach(), [log(1 / 2), 0.0])
 
 
@@ -91,7 +90,7 @@ def test_piles_by_hand() -> None:
 def test_uniform_is_the_decision_processes_own(name: str) -> None:
     dag = ALL_DAGS[name]
     states, actions, edges = all_edges(dag)
-    found = log_backward(UniformBackward(), edges)
+    found = log_backward(uniform(dag), edges)
     np.testing.assert_allclose(found, MDP(dag).log_backward(states, actions), atol=1e-6)
 
 
@@ -132,41 +131,38 @@ def test_only_stops_are_no_edges_at_all() -> None:
 # ---- how a policy makes it ------------------------------------------------------------------
 
 
-def make_policy(policy_class: type[SoftQPolicy], dag: DAG, **kwargs: Any) -> SoftQPolicy:
+def make_policy(architecture: type[Architecture], dag: DAG, **kwargs: Any) -> GFNPolicy:
+    """A policy with a backward network."""
     env = GFNEnv(dag)
-    return policy_class(
-        env.observation_space, env.action_space, lambda _: 0.0, dag=dag, **kwargs
+    return GFNPolicy(
+        env.observation_space, env.action_space, lambda _: 0.0, dag=dag, architecture=architecture,
+        roles=Roles(backward=True), **kwargs,
     )  # fmt: skip
 
 
 def test_a_policy_makes_the_network_that_suits_it() -> None:
-    assert make_policy(MlpPolicy, Hypergrid(2, 4)).backward_net is None
-    network = make_policy(
-        MlpPolicy, Hypergrid(3, 4), learnt_backward=True, net_arch=[8], activation_fn=th.nn.Tanh
-    ).backward_net
-    assert isinstance(network, MlpQNetwork) and network.layers[-1].weight.shape == (3, 8)
-    assert isinstance(network.layers[1], th.nn.Tanh)
-    network = make_policy(
-        TransformerPolicy, BitSequence(16, 4), learnt_backward=True, width=16, heads=2, layers=1
-    ).backward_net
-    assert isinstance(network, TransformerBackwardNetwork) and network.head.in_features == 16
+    env, dag = GFNEnv(Hypergrid(2, 4)), Hypergrid(3, 4)
+    assert SoftDQN("MlpPolicy", env).policy.backward_net is None
+    network = make_policy(MLP, dag, net_arch=[8], activation_fn=th.nn.Tanh).backward_net
+    assert isinstance(network.architecture, MLP) and network.head.weight.shape == (3, 8)
+    assert isinstance(network.architecture.layers[1], th.nn.Tanh)
+    bits = BitSequence(16, 4)
+    network = make_policy(Transformer, bits, width=16, heads=2, layers=1).backward_net
+    assert isinstance(network.architecture, Transformer) and network.head.in_features == 16
 
 
-def test_a_policy_of_the_users_gets_an_mlp() -> None:
-    class Own(SoftQPolicy):  # type: ignore[misc, unused-ignore]
-        def make_q_net(self, **network_kwargs: Any) -> MlpQNetwork:
-            return MlpQNetwork(self.dag, [4])
-
-    network = make_policy(Own, Words(), learnt_backward=True).backward_net
-    assert isinstance(network, MlpQNetwork) and network.layers[-1].out_features == 3
+def test_an_architecture_of_the_users_gives_it_as_well() -> None:
+    network = make_policy(Table, Words()).backward_net
+    assert isinstance(network.architecture, Table) and network.head.table.shape[1] == 3
 
 
 def test_transformer_reads_a_positions_logit_from_its_own_token() -> None:
     """Without positions' encodings, equal words have equal logits wherever they stand."""
     th.manual_seed(0)
     dag = BitSequence(16, 4)
-    network = TransformerBackwardNetwork(dag, width=16, heads=2, layers=2, dropout=0.0)
-    network.encoding.zero_()
+    transformer = Transformer(dag, width=16, heads=2, layers=2, dropout=0.0)
+    transformer.encoding.zero_()
+    network = BackwardNetwork(transformer)
     states = th.tensor([[3, 7, 3, 16], [7, 3, 16, 3]])
     logits = network(states, states < 16)
     assert logits.shape == (2, 4) and logits[0, 3] == logits[1, 2] == -inf
@@ -181,14 +177,14 @@ def test_transformer_wants_one_backward_action_a_position() -> None:
             super().__init__()
             self.n_backward_actions *= 2
 
-    with pytest.raises(TypeError, match=r"one backward action a position; .*has 6 for 3"):
-        TransformerBackwardNetwork(Twice())
+    with pytest.raises(TypeError, match=r"one backward action per position; .*has 6 for 3"):
+        BackwardNetwork(Transformer(Twice()))
 
 
-@pytest.mark.parametrize("policy_class", [MlpPolicy, TransformerPolicy])
-def test_training_mode_reaches_it_and_the_adapter_leaves_it(policy_class: Any) -> None:
+@pytest.mark.parametrize("architecture", [MLP, Transformer])
+def test_training_mode_reaches_it_and_the_adapter_leaves_it(architecture: Any) -> None:
     dag = BitSequence(8, 2)
-    policy = make_policy(policy_class, dag, learnt_backward=True)
+    policy = make_policy(architecture, dag)
     network = policy.backward_net
     assert network is not None
     policy.set_training_mode(True)
@@ -202,9 +198,9 @@ def test_training_mode_reaches_it_and_the_adapter_leaves_it(policy_class: Any) -
 
 def test_it_is_saved_with_the_policy_and_pickled_with_the_adapter(tmp_path: Any) -> None:
     dag = Hypergrid(2, 4)
-    policy = make_policy(MlpPolicy, dag, learnt_backward=True, net_arch=[8])
+    policy = make_policy(MLP, dag, net_arch=[8])
     policy.save(tmp_path / "policy")
-    loaded: Any = MlpPolicy.load(tmp_path / "policy")
+    loaded: Any = GFNPolicy.load(tmp_path / "policy")
     states = enumerate_graph(dag).states
     assert policy.backward_net is not None
     adapter = NetworkBackwardPolicy(policy.backward_net, dag)

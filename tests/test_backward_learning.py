@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from logs import updates
 
 from block_sets import BLOCK_SETS, tilted
 from dags import Piles
@@ -20,10 +21,8 @@ from gfn_gym.agents import (
     as_policy,
     sampled_metrics,
 )
-from gfn_gym.agents.common import off_policy
-from gfn_gym.agents.common.backward import BackwardLearner, backward_edges
-from gfn_gym.agents.common.backward_learning import BACKWARD_LEARNING_RATE
-from gfn_gym.agents.common.networks import MlpQNetwork
+from gfn_gym.agents.backward import BACKWARD_LEARNING_RATE, BackwardLearner, backward_edges
+from gfn_gym.agents.networks import MlpQNetwork
 from gfn_gym.agents.presets import FAST_HYPERGRID
 from gfn_gym.dag import Floats, States
 from gfn_gym.envs.bit_sequence import BitSequence
@@ -347,5 +346,5 @@ def test_resumed_is_as_never_interrupted(algorithm: Any, tmp_path: Path) -> None
         return model
 
     whole, in_two = trained(None), trained(204)
-    assert weights(in_two.policy).equal(weights(whole.policy)) and whole._n_updates > 10
+    assert weights(in_two.policy).equal(weights(whole.policy)) and updates(whole) > 10
     assert weights(in_two.backward_learner.copy).equal(weights(whole.backward_learner.copy))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from logs import trajectories, updates
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import LinearSchedule
@@ -27,8 +28,8 @@ from gfn_gym.agents import (
     as_policy,
     sampled_metrics,
 )
-from gfn_gym.agents.common.trajectories import TrajectoryAlgorithm
 from gfn_gym.agents.presets import PRESETS
+from gfn_gym.agents.trajectories import TrajectoryAlgorithm
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.envs.molecule.dag import Molecule
@@ -136,7 +137,7 @@ def test_updates_on_every_kind_of_dag(algorithm: Any, name: str) -> None:
     model = make(algorithm, GFNEnv(DAGS[name]), learnt_backward=True, max_grad_norm=1.0)
     before = parameters(model)
     model.learn(200)
-    assert model._n_updates > 5 and th.isfinite(parameters(model)).all()
+    assert updates(model) > 5 and th.isfinite(parameters(model)).all()
     assert ((parameters(model) != before).double().mean() > 0.5).item()
 
 
@@ -146,29 +147,29 @@ def test_updates_on_every_kind_of_dag(algorithm: Any, name: str) -> None:
 class Watching(TrajectoryBalance):  # type: ignore[misc, unused-ignore]
     """Keeps the trajectories of every gradient step."""
 
-    def _step_on(self, trajectories: Any) -> None:
-        self.seen = [*getattr(self, "seen", []), trajectories]
-        super()._step_on(trajectories)
+    def _step_on(self, batch: Any) -> None:
+        self.seen = [*getattr(self, "seen", []), batch]
+        super()._step_on(batch)
 
 
 @pytest.mark.parametrize("n_envs", [1, 4, 64])
 def test_every_trajectory_is_used_once_in_order(n_envs: int) -> None:
     model = make(Watching, n_envs=n_envs, train_freq=(16, "episode"))
     model.learn(total_trajectories=300)
-    assert [len(trajectories) for trajectories in model.seen] == [16] * model._n_updates
-    assert model._n_updates * 16 + model._credit == model._episode_num
-    assert len(model.replay_buffer.new) == model._credit
-    used = [id(trajectory) for trajectories in model.seen for trajectory in trajectories]
+    assert [len(batch) for batch in model.seen] == [16] * updates(model)
+    left = trajectories(model) - 16 * updates(model)
+    assert len(model.replay_buffer.new) == left < 16 + n_envs
+    used = [id(trajectory) for batch in model.seen for trajectory in batch]
     assert len(set(used)) == len(used)
     model.learn(total_trajectories=100, reset_num_timesteps=False)
-    assert model._n_updates * 16 + model._credit == model._episode_num
+    assert 0 <= trajectories(model) - 16 * updates(model) < 16 + n_envs
 
 
 def test_several_gradient_steps_and_replay() -> None:
     model = make(Watching, gradient_steps=3, replay_trajectories=20, replay_batch=5)
     model.learn(total_trajectories=40)
-    assert [len(trajectories) for trajectories in model.seen] == [9] * model._n_updates
-    assert model._n_updates == 30
+    assert [len(batch) for batch in model.seen] == [9] * updates(model)
+    assert updates(model) == 30
     for first, second, third in zip(*[iter(model.seen)] * 3, strict=True):
         new = [[id(t) for t in step[:4]] for step in (first, second, third)]
         assert new[0] == new[1] == new[2]
@@ -179,8 +180,8 @@ def test_several_gradient_steps_and_replay() -> None:
 def test_train_freq_in_steps_takes_what_is_finished() -> None:
     model = make(Watching, train_freq=2)
     model.learn(400)
-    assert sum(len(trajectories) for trajectories in model.seen) == model._episode_num
-    assert 20 < model._n_updates < 50  # in some pairs of steps nothing finishes
+    assert sum(len(batch) for batch in model.seen) == trajectories(model)
+    assert 20 < updates(model) < 50  # in some pairs of steps nothing finishes
 
 
 def test_environments_that_start_anew_leave_no_half_walks() -> None:
@@ -188,10 +189,11 @@ def test_environments_that_start_anew_leave_no_half_walks() -> None:
     for _ in range(5):
         model.learn(22)
     model.set_env(GFNEnv(Hypergrid(2, 4, "hard")))
-    assert not model.replay_buffer.new and model._credit == 0
+    assert not model.replay_buffer.new
     model.learn(50, reset_num_timesteps=False)
-    for trajectories in model.seen:
-        for trajectory in trajectories:
+    assert {len(batch) for batch in model.seen} == {4}
+    for batch in model.seen:
+        for trajectory in batch:
             assert (trajectory.states[0] == 0).all()
             assert trajectory.states.sum(axis=1).tolist() == list(range(len(trajectory.actions)))
 
@@ -296,7 +298,7 @@ def test_save_and_load(algorithm: Any, learnt_backward: bool, tmp_path: Path) ->
     ours, theirs = (m.policy.optimizer.state_dict()["param_groups"] for m in (model, loaded))
     assert ours == theirs and len(ours) == 1 + learnt_backward + (algorithm is TrajectoryBalance)
     loaded.learn(200, reset_num_timesteps=False)
-    assert loaded._n_updates > model._n_updates
+    assert updates(loaded) > updates(model)
     with pytest.raises(ValueError, match="saved by"):
         SoftDQN.load(tmp_path / "model")
 
@@ -342,8 +344,8 @@ def test_resumed_is_as_never_stopped(algorithm: Any, learnt_backward: bool, tmp_
         return model
 
     whole, in_two = trained(None), trained(204)
-    assert parameters(in_two).equal(parameters(whole)) and whole._n_updates > 10
-    assert in_two._n_updates == whole._n_updates
+    assert parameters(in_two).equal(parameters(whole)) and updates(whole) > 10
+    assert updates(in_two) == updates(whole)
 
 
 # ---- presets and arguments ------------------------------------------------------------------

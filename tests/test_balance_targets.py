@@ -12,8 +12,7 @@ import torch as th
 from batches import trajectories_of
 from dags import Piles, Words
 from gfn_gym import DAG, GFNEnv
-from gfn_gym.agents import DetailedBalance, SubTrajectoryBalance, TrajectoryBalance
-from gfn_gym.agents.common import targets
+from gfn_gym.agents import DetailedBalance, SubTrajectoryBalance, TrajectoryBalance, targets
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.evaluation import solve
 from gfn_gym.graph import enumerate_graph

@@ -17,7 +17,7 @@ from gfn_gym.envs.bayesian_network import exact as exact_module
 from gfn_gym.envs.bayesian_network.bits import acyclic, pack, unpack
 from gfn_gym.envs.bayesian_network.exact import enumerate_graphs, posterior, sum_over_graphs
 from gfn_gym.envs.bayesian_network.features import marginals
-from gfn_gym.mdp import sample_actions
+from gfn_gym.mdp import sample_legal_actions
 
 DATA = {d: erdos_renyi_data(d, observations=50, noise=1.0, seed=1)[0] for d in (3, 4, 5, 20)}
 CONSTRAINTS: dict[str, Any] = {
@@ -48,7 +48,7 @@ def random_graphs(dag: BayesianNetwork, n: int, steps: int, seed: int = 0) -> An
     for _ in range(steps):
         mask = dag.action_mask(states)
         mask[:, -1] &= ~mask[:, :-1].any(axis=1)  # stop only where nothing else is legal
-        states, _ = dag.step(states, sample_actions(mask, generator))
+        states, _ = dag.step(states, sample_legal_actions(mask, generator))
     return states
 
 
@@ -334,11 +334,11 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
         ValueError,
         "None in column 'a', row 1, is missing",
     ),
-    ({"data": GOOD, "score": "aic"}, ValueError, r"score='aic' must be one of \['bde', 'bge', 'b"),
+    ({"data": GOOD, "score": "aic"}, ValueError, r"score='aic' must be 'bge', 'bic' or 'bde'"),
     ({"score": "bde"}, ValueError, "must be a whole number"),
     ({"data": GOOD, "max_parents": 0}, ValueError, "max_parents=0"),
     ({"data": GOOD, "alpha_mu": 0.0}, ValueError, "alpha_mu=0.0"),
-    ({"data": GOOD, "alpha_w": 4.0}, ValueError, r"alpha_w=4.0 .*above d \+ 1 = 4"),
+    ({"data": GOOD, "alpha_w": 4.0}, ValueError, r"alpha_w=4\.0 must be a finite number above 4"),
     ({"data": GOOD, "equivalent_sample_size": -1}, ValueError, "equivalent_sample_size=-1"),
     ({"data": GOOD, "required": [(0, 1), (1, 2), (2, 0)]}, ValueError, "required=.* has a cycle"),
     ({"data": GOOD, "required": [(0, 1)], "forbidden": [("X0", 1)]}, ValueError, "also forbidden"),

@@ -11,7 +11,7 @@ from gfn_gym import GFNEnv, GFNVectorEnv
 from gfn_gym.envs import bit_sequence
 from gfn_gym.envs.bit_sequence import PIECES, BitSequence, draw_modes, flipped_modes
 from gfn_gym.graph import enumerate_graph
-from gfn_gym.mdp import MDP, sample_actions
+from gfn_gym.mdp import MDP, sample_legal_actions
 
 
 def differing(a: str, b: str) -> int:
@@ -125,7 +125,7 @@ def test_batch_and_single_agree(k):
         assert np.array_equal(single.reset()[0], observations[row])
     generator = np.random.default_rng(k)
     for step in range(dag.n_positions):
-        actions = sample_actions(infos["action_mask"], generator)
+        actions = sample_legal_actions(infos["action_mask"], generator)
         observations, rewards, ended, _, infos = batch.step(actions)
         for row, single in enumerate(singles):
             observation, reward, over, _, info = single.step(actions[row])

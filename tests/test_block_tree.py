@@ -22,16 +22,18 @@ from gfn_gym.agents import (
     SubTrajectoryBalance,
     TrajectoryBalance,
     as_policy,
+    targets,
 )
-from gfn_gym.agents.common import targets
-from gfn_gym.agents.common.block_tree import BlockTreeBackwardNetwork, BlockTreeQNetwork, pack
+from gfn_gym.agents.architectures.block_tree import BlockTree
+from gfn_gym.agents.architectures.packed_trees import pack_trees
+from gfn_gym.agents.networks import BackwardNetwork, QNetwork
 from gfn_gym.dag import States
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.envs.molecule.dag import Molecule
 from gfn_gym.envs.molecule.trees import Trees
 from gfn_gym.evaluation import evaluate_exact
 from gfn_gym.graph import enumerate_graph
-from gfn_gym.mdp import sample_actions
+from gfn_gym.mdp import sample_legal_actions
 
 SMALL: dict[str, Any] = {"width": 16, "steps": 3}
 
@@ -47,19 +49,19 @@ def walks(dag: Molecule, n: int = 12) -> States:
     generator, states = np.random.default_rng(0), dag.initial_states(n)
     found = [states[:1]]
     while len(states):
-        actions = sample_actions(dag.action_mask(states), generator)
+        actions = sample_legal_actions(dag.action_mask(states), generator)
         states, done = dag.step(states, actions)
         found.append(states)
         states = states[~done]
     return np.unique(np.concatenate(found), axis=0)
 
 
-def network(dag: Molecule, **kwargs: Any) -> BlockTreeQNetwork:
+def network(dag: Molecule, dueling: bool = False, temperature: float = 1.0) -> QNetwork:
     th.manual_seed(0)
-    return BlockTreeQNetwork(dag, **{**SMALL, **kwargs})
+    return QNetwork(BlockTree(dag, **SMALL), dueling, temperature)
 
 
-def values(net: BlockTreeQNetwork, dag: Molecule, states: States) -> th.Tensor:
+def values(net: QNetwork, dag: Molecule, states: States) -> th.Tensor:
     mask = th.from_numpy(dag.action_mask(states))
     with th.no_grad():
         return net(th.from_numpy(states.astype(np.int64)), mask)
@@ -122,7 +124,7 @@ def test_the_order_of_the_nodes_and_the_root_do_not_matter(ours: Molecule, dueli
 
 def test_the_backward_network_rates_nodes_whatever_their_numbers(ours: Molecule) -> None:
     th.manual_seed(0)
-    net, generator = BlockTreeBackwardNetwork(ours, width=16, steps=3), np.random.default_rng(0)
+    net, generator = BackwardNetwork(BlockTree(ours, **SMALL)), np.random.default_rng(0)
     spread = []
     everything = th.ones(2, ours.max_blocks, dtype=th.bool)
     for state in walks(ours)[::3]:
@@ -186,7 +188,7 @@ def test_a_mask_within_a_stem_is_kept(ours: Molecule) -> None:
         q = net(tensor, mask)
         some = mask.any(1)
         assert (th.isfinite(q) == mask).all()
-        value = net.soft_value(tensor, mask, 1.0)
+        value = net.soft_value(tensor, mask)
         assert th.allclose(value[some], targets.soft_value(q)[some], atol=1e-4)
 
 
@@ -200,7 +202,7 @@ def test_values_of_single_actions_and_their_gradient(
     tensors = [
         th.from_numpy(array.astype(dtype))
         for array, dtype in (
-            (states, np.int64), (masks, bool), (sample_actions(masks, generator), np.int64)
+            (states, np.int64), (masks, bool), (sample_legal_actions(masks, generator), np.int64)
         )
     ]  # fmt: skip
     net = network(ours, dueling=dueling, temperature=temperature)
@@ -209,9 +211,9 @@ def test_values_of_single_actions_and_their_gradient(
     single = net.of_actions(*tensors)
     assert single.tolist() == pytest.approx(dense.tolist(), abs=1e-4)
     value = targets.soft_value(q, temperature)
-    assert th.allclose(net.soft_value(*tensors[:2], temperature), value, atol=1e-4)
+    assert th.allclose(net.soft_value(*tensors[:2]), value, atol=1e-4)
     log_policy = targets.munchausen_log_policy(q, tensors[2], temperature)
-    assert th.allclose(net.scaled_log_policy(*tensors, temperature), log_policy, atol=1e-4)
+    assert th.allclose(net.scaled_log_policy(*tensors), log_policy, atol=1e-4)
     for one, other in zip(
         th.autograd.grad(dense.sum(), list(net.parameters()), allow_unused=True),
         th.autograd.grad(single.sum(), list(net.parameters()), allow_unused=True),
@@ -225,7 +227,7 @@ def test_values_of_single_actions_and_their_gradient(
 
 def test_packed_trees(ours: Molecule) -> None:
     states = walks(ours)
-    packed = pack(th.from_numpy(states.astype(np.int64)), 6, ours.vocabulary.n_blocks)
+    packed = pack_trees(th.from_numpy(states.astype(np.int64)), 6, ours.vocabulary.n_blocks)
     sizes = (states[:, :6] < ours.vocabulary.n_blocks).sum(1)
     assert th.bincount(packed.row).tolist() == np.maximum(sizes, 1).tolist()  # s0 has one as well
     assert packed.bonds.shape == (2, 2 * int((np.maximum(sizes, 1) - 1).sum()))
@@ -285,7 +287,8 @@ def test_agents_of_every_kind_learn_small_molecules(algorithm: Any, tmp_path: Pa
         policy_kwargs={"width": 16, "steps": 2},
     )  # fmt: skip
     before = evaluate_exact(dag, as_policy(model))["total_variation"]
-    model.learn(total_trajectories=1_200)
+    # SoftActorCritic has had 59 updates after 1,200: too few, whatever the seed.
+    model.learn(total_trajectories=2_400 if algorithm is SoftActorCritic else 1_200)
     after = evaluate_exact(dag, as_policy(model))["total_variation"]
     assert after < 0.06 < before
     model.save(tmp_path / "model.zip")
@@ -324,7 +327,7 @@ def test_predicts_and_loads(tmp_path: Path) -> None:
 def test_sizes_by_name() -> None:
     dag = Molecule(BLOCK_SETS["ring"], tilted, max_blocks=4)
     sizes = {
-        name: SoftDQN(name, GFNEnv(dag), device="cpu").q_net.encoder
+        name: SoftDQN(name, GFNEnv(dag), device="cpu").q_net.architecture
         for name in ("BlockTreePolicy", "SmallBlockTreePolicy")
     }
     assert len(sizes["BlockTreePolicy"].steps) == 10
@@ -333,10 +336,10 @@ def test_sizes_by_name() -> None:
 
 
 def test_what_does_not_fit_is_refused(ours: Molecule) -> None:
-    with pytest.raises(TypeError, match="needs a DAG of block trees"):
+    with pytest.raises(TypeError, match=r"BlockTreePolicy reads block trees, .*Hypergrid"):
         SoftDQN("BlockTreePolicy", GFNEnv(Hypergrid(ndim=2, height=4)), device="cpu")
-    with pytest.raises(ValueError, match="steps=0 must be at least 1"):
-        network(ours, steps=0)
+    with pytest.raises(ValueError, match="steps=0 must be an integer of at least 1"):
+        BlockTree(ours, steps=0)
 
 
 @pytest.mark.parametrize(

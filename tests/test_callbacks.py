@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch as th
+from logs import trajectories
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import DQN
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
@@ -88,10 +91,46 @@ def test_evaluates_first_every_so_often_and_last() -> None:
     model = make().learn(1010, [by_steps, by_trajectories])
     assert [row["timesteps"] for row in by_steps.history] == [0, 200, 400, 600, 800, 1000, 1012]
     counts = [row["trajectories"] for row in by_trajectories.history]
-    assert counts[0] == 0 and counts[-1] == model._episode_num
+    assert counts[0] == 0 and counts[-1] == trajectories(model)
     assert all(50 * k <= n < 50 * k + 4 for k, n in enumerate(counts[1:-1], start=1))
     seconds = [row["cpu_seconds"] for row in by_steps.history]
     assert seconds == sorted(seconds) and seconds[-1] > 0
+
+
+def burn(seconds: float) -> float:
+    """Keep the CPU busy that long; return how long it was in fact."""
+    start = time.process_time()
+    while time.process_time() < start + seconds:
+        pass
+    return time.process_time() - start
+
+
+class SlowTraining(BaseCallback):
+    spent = 0.0
+
+    def _on_step(self) -> bool:
+        self.spent += burn(0.002)
+        return True
+
+
+def test_cpu_seconds_are_those_of_training_alone() -> None:
+    """Neither evaluation nor what a user does between two calls of learn() is training."""
+    model, training, evaluating, learning = make(), SlowTraining(), [0.0], 0.0
+
+    def metrics(policy: Any) -> dict[str, float]:
+        evaluating.append(burn(0.05))
+        return {"x": 0.0}
+
+    evaluation = EvaluationCallback(40, metrics, monitor="x")
+    for again in (False, True):
+        burn(0.05)
+        start = time.process_time()
+        model.learn(120, [training, evaluation], reset_num_timesteps=not again)
+        learning += time.process_time() - start
+        seconds = [row["cpu_seconds"] for row in evaluation.history]
+        rounding = 1e-3
+        assert training.spent - rounding <= seconds[-1] <= learning - sum(evaluating) + rounding
+    assert len(seconds) == len(evaluating) - 1 == 7 and seconds[0] < 0.05
 
 
 def test_learning_on_does_not_start_the_history_anew() -> None:

@@ -52,7 +52,7 @@ class MaskAllowsTooMuch(Strides):
 
 
 class MaskAllowsTooLittle(Strides):
-    """no forward walk reaches|forward_action is illegal in the parent"""
+    """no forward trajectory reaches|forward_action is illegal in the parent"""
 
     def action_mask(self, states):
         return super().action_mask(states) & (np.arange(5) != 0)
@@ -89,7 +89,7 @@ class BackwardMaskInStart(Strides):
 
 
 class BackwardMaskTooMuch(Piles):
-    """backward_step leads to a state that no forward walk reaches"""
+    """backward_step leads to a state that no forward trajectory reaches"""
 
     def backward_mask(self, states):
         return np.repeat(states.any(axis=1, keepdims=True), 3, axis=1)
@@ -156,15 +156,15 @@ class NotCanonical(Piles):
 class ParallelIgnored(Piles):
     """n_parallel"""
 
-    def n_parallel(self, states, actions):
-        return np.ones(len(states), dtype=int)
+    def n_parallel(self, edges):
+        return np.ones(len(edges), dtype=int)
 
 
 class GroupTooSmall(Piles):
     """backward_group leaves out"""
 
-    def backward_group(self, states, actions):
-        group = super().backward_group(states, actions)
+    def backward_group(self, edges):
+        group = super().backward_group(edges)
         return group & (np.cumsum(group, axis=1) == 1)
 
 
@@ -174,25 +174,33 @@ class GroupTooLarge(Piles):
     def backward_action(self, states, actions):
         return Piles().backward_action(states, actions)
 
-    def backward_group(self, states, actions):
-        return np.ones((len(states), 3), dtype=bool)
+    def backward_group(self, edges):
+        return np.ones((len(edges), 3), dtype=bool)
 
 
 class BothWrongTogether(Strides):
     """n_parallel is not the number of parallel actions|backward_group"""
 
-    def n_parallel(self, states, actions):
-        return np.full(len(states), 2)
+    def n_parallel(self, edges):
+        return np.full(len(edges), 2)
 
-    def backward_group(self, states, actions):
-        return self.backward_mask(self.step(states, actions)[0])
+    def backward_group(self, edges):
+        return self.backward_mask(edges.next_states)
 
 
 class UniformBackwardWrong(Piles):
     """log_uniform_backward is not what"""
 
-    def log_uniform_backward(self, states, actions, next_states):
-        return -np.log(self.backward_mask(next_states).sum(axis=1))
+    def log_uniform_backward(self, edges):
+        return -np.log(self.backward_mask(edges.next_states).sum(axis=1))
+
+
+class EdgesChanged(Piles):
+    """backward_group must not change the edges it is given"""
+
+    def backward_group(self, edges):
+        edges.next_states -= edges.states
+        return edges.next_states == 1
 
 
 class Cycle(Strides):

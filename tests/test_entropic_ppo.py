@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch as th
+from logs import logged, updates
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.utils import LinearSchedule
@@ -17,9 +19,8 @@ from batches import trajectories_of
 from block_sets import BLOCK_SETS, tilted
 from dags import Piles, Words
 from gfn_gym import DAG, MDP, GFNEnv
-from gfn_gym.agents import EntropicPPO, TrainingCheckpoint, as_policy
-from gfn_gym.agents.common import targets
-from gfn_gym.agents.common.backward import BackwardLearner
+from gfn_gym.agents import EntropicPPO, TrainingCheckpoint, as_policy, targets
+from gfn_gym.agents.backward import BackwardLearner
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.envs.molecule.dag import Molecule
@@ -165,7 +166,7 @@ def test_epochs_share_what_was_before_them() -> None:
 
     model._loss = spy
     model.learn(total_trajectories=8)
-    assert len(found) == 6 and model._n_updates == 6
+    assert len(found) == 6 and updates(model) == 6
     assert found[0] is found[1] is found[2] and found[3] is found[4] is found[5]
     assert found[2] is not found[3] and model._before is None
 
@@ -190,6 +191,37 @@ def test_learning_rates(kwargs: dict[str, Any], expected: tuple[float, float]) -
     assert rates == pytest.approx(expected)
     groups = [len(group["params"]) for group in model.policy.optimizer.param_groups]
     assert groups == [4, 4]
+
+
+class Values(BaseCallback):
+    """V of every state before each round of the training."""
+
+    def _on_training_start(self) -> None:
+        self.states = enumerate_graph(self.model.dag).states
+        self.seen: list[Any] = []
+
+    def _on_rollout_start(self) -> None:
+        self.seen.append(self.model.policy.log_flow(self.states))
+
+    def _on_step(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("of_its_own", [True, False], ids=["its own", "a third of the policy's"])
+@pytest.mark.parametrize("falls", [True, False], ids=["falls", "rises"])
+def test_the_rate_of_v_follows_its_schedule(falls: bool, of_its_own: bool) -> None:
+    """At a rate of 0, V stands still: in the second half of the training, or in the first."""
+
+    def schedule(left: float) -> float:
+        return 1e-2 if (left > 0.5) == falls else 0.0
+
+    values = Values()
+    name = "value_learning_rate" if of_its_own else "learning_rate"
+    make(**{name: schedule}).learn(total_trajectories=64, callback=values)
+    moves = [np.abs(new - old).max() > 1e-4 for old, new in pairwise(values.seen)]
+    assert len(moves) > 12
+    assert all(moves[:4]) == falls and any(moves[:4]) == falls
+    assert all(moves[-4:]) != falls and any(moves[-4:]) != falls
 
 
 # ---- learning -------------------------------------------------------------------------------
@@ -226,8 +258,9 @@ def test_transformer_trains_without_dropout() -> None:
         policy_kwargs={"width": 16, "heads": 2, "layers": 1, "dropout": 0.5},
     )  # fmt: skip
     model.learn(total_trajectories=8)
-    assert model._metrics["train/approx_kl"] == pytest.approx([0.0, 0.0], abs=1e-6)
-    assert model._metrics["train/clip_fraction"] == [0.0, 0.0]
+    means = logged(model)  # of two rounds, neither of which can be negative
+    assert means["train/approx_kl"] == pytest.approx(0.0, abs=1e-6)
+    assert means["train/clip_fraction"] == 0.0
 
 
 # ---- a learnt P_B ---------------------------------------------------------------------------
@@ -317,7 +350,7 @@ def test_interrupted_and_resumed_is_as_never_interrupted(
     resumed = EntropicPPO.resume(tmp_path / "c.zip")
     assert 200 < resumed.num_timesteps < 700
     resumed.learn()
-    assert resumed._n_updates == whole._n_updates
+    assert updates(resumed) == updates(whole)
     pairs = zip(resumed.policy.parameters(), whole.policy.parameters(), strict=True)
     assert all(our.equal(their) for our, their in pairs)
     ours, theirs = (m.policy.optimizer.state_dict() for m in (resumed, whole))

@@ -16,7 +16,7 @@ import gfn_gym
 from dags import DAGS, Words
 from gfn_gym import GFNEnv, GFNVectorEnv
 from gfn_gym.envs.hypergrid import Hypergrid
-from gfn_gym.mdp import MDP, check_legal, sample_actions, sample_from
+from gfn_gym.mdp import MDP, check_legal, sample_from_log_probs, sample_legal_actions
 
 IDS = ["HypergridGFN-v0", "HypergridGFN-Hard-v0"]
 TERMINATE_IDS = ["HypergridGFN-Terminate-v0", "HypergridGFN-Hard-Terminate-v0"]
@@ -51,7 +51,7 @@ def test_rollouts_through_the_passive_checker(id):
         assert observation.dtype == np.float32 and observation in env.observation_space
         ended, total = False, 0
         while not ended:
-            action = sample_actions(info["action_mask"][None], generator)[0]
+            action = sample_legal_actions(info["action_mask"][None], generator)[0]
             previous = observation
             observation, reward, ended, truncated, info = env.step(action)
             assert isinstance(reward, float) and reward <= np.log(4.0)
@@ -329,7 +329,7 @@ assert "torch" not in sys.modules
 def test_sample_actions_is_uniform_over_the_legal(order, dtype):
     mask = np.array([[1, 0, 1, 1], [0, 0, 0, 1], [0, 1, 1, 0]], dtype=dtype)
     many = np.asarray(np.tile(mask, (4000, 1)), order=order)
-    actions = sample_actions(many, np.random.default_rng(0)).reshape(4000, 3)
+    actions = sample_legal_actions(many, np.random.default_rng(0)).reshape(4000, 3)
     assert actions.dtype == np.int64
     for row in range(3):
         share = np.bincount(actions[:, row], minlength=4) / 4000
@@ -339,12 +339,14 @@ def test_sample_actions_is_uniform_over_the_legal(order, dtype):
 
 def test_sample_actions_refuses_empty_rows():
     with pytest.raises(ValueError, match="row 1 of the mask has no legal action"):
-        sample_actions(np.array([[True, False], [False, False]]), np.random.default_rng(0))
+        sample_legal_actions(np.array([[True, False], [False, False]]), np.random.default_rng(0))
 
 
 def test_sample_from():
     log_probs = np.tile([np.log(0.5), -np.inf, np.log(0.2), np.log(0.3)], (4000, 1))
-    share = np.bincount(sample_from(log_probs, np.random.default_rng(0)), minlength=4) / 4000
+    share = (
+        np.bincount(sample_from_log_probs(log_probs, np.random.default_rng(0)), minlength=4) / 4000
+    )
     assert share == pytest.approx([0.5, 0.0, 0.2, 0.3], abs=0.03) and share[1] == 0
 
 
@@ -353,3 +355,12 @@ def test_backward_log_probs():
     log_p = mdp.backward_log_probs(np.array([[0, 0, 0], [0, 2, 1]]))
     assert (log_p[0] == -np.inf).all()
     assert np.exp(log_p[1]) == pytest.approx([0, 0.5, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("sample_actions", sample_legal_actions), ("sample_from", sample_from_log_probs)],
+)
+def test_old_names_go_on_working(old, new):
+    with pytest.warns(DeprecationWarning, match=f"{old} is now called {new.__name__}"):
+        assert getattr(gfn_gym.mdp, old) is new

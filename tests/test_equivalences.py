@@ -21,10 +21,10 @@ from gfn_gym.agents import (
     SoftDQN,
     SubTrajectoryBalance,
     TrajectoryBalance,
+    targets,
 )
-from gfn_gym.agents.common import targets
-from gfn_gym.agents.common.buffers import TransitionBuffer
-from gfn_gym.agents.common.trajectory_buffer import TrajectoryBatch
+from gfn_gym.agents.replay.trajectory_buffer import TrajectoryBatch
+from gfn_gym.agents.replay.transition_buffer import TransitionBuffer
 from gfn_gym.envs.hypergrid import Hypergrid
 
 # Stops and completions, parallel edges in both, and walks of several lengths to one state.

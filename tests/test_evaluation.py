@@ -19,7 +19,10 @@ from gfn_gym.evaluation import (
     evaluate_exact,
     jensen_shannon,
     kl_divergence,
+    log_likelihood,
     log_terminal_distribution,
+    sample,
+    sample_backward,
     solve,
     target_distribution,
     terminal_distribution,
@@ -274,6 +277,37 @@ def broken(column: int, value: float) -> Policy:
 def test_bad_policies_are_named(policy: Policy, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         evaluate_exact(Hypergrid(ndim=2, height=3), policy)
+
+
+@pytest.mark.parametrize("total", [0.95, 1.05, 0.999, 1.001])
+def test_policies_that_do_not_sum_to_one_are_refused_by_all_that_ask_them(total: float) -> None:
+    dag = Hypergrid(ndim=2, height=3)
+    uniform = uniform_policy(dag)
+
+    def off(states: States) -> Floats:
+        return np.asarray(uniform(states)) + np.log(total)
+
+    def backward(states: States) -> Floats:
+        mask = dag.backward_mask(states)
+        log_prob = np.log(total / np.maximum(mask.sum(axis=1, keepdims=True), 1))
+        return np.where(mask, log_prob, -np.inf)
+
+    askers: list[Callable[[], Any]] = [
+        lambda: evaluate_exact(dag, off),
+        lambda: terminal_distribution(enumerate_graph(dag), off),
+        lambda: sample(dag, off, 5),
+        lambda: sample_backward(dag, off, [[1, 1]]),
+        lambda: log_likelihood(dag, off, [[1, 1]]),
+        lambda: log_likelihood(dag, off, [[1, 1]], max_ancestors=0),
+        lambda: log_likelihood(
+            dag, uniform, [[1, 1]], max_ancestors=0, backward_policy=backward
+        ),
+        lambda: sample(dag, uniform, 5, backward_policy=backward),
+        lambda: solve(dag, backward),
+    ]  # fmt: skip
+    for ask in askers:
+        with pytest.raises(ValueError, match=f"sum to {total}, not 1, in state"):
+            ask()
 
 
 def test_a_bad_backward_policy_is_named() -> None:

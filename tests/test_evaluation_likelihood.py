@@ -63,6 +63,20 @@ def test_sampled_likelihood_is_within_its_error(name: str, learnt_backward: bool
     assert 0.85 < z.std() < 1.2  # calibrated: neither too small nor too large
 
 
+def test_standard_error_of_two_samples_by_hand() -> None:
+    """Ways to (2, 1) of the 3 × 3 grid: P_F/P_B is 1/18 by x, x, y and 2/27 by the other two.
+
+    One of each has a mean of 7/108 and an unbiased standard error of |1/18 − 2/27|/2 = 1/108.
+    """
+    dag = Hypergrid(ndim=2, height=3)
+    objects = np.repeat([[2, 1]], 200, axis=0)
+    found = log_likelihood(dag, uniform_policy(dag), objects, n_samples=2, max_ancestors=0)
+    for mean, error in ((1 / 18, 0.0), (2 / 27, 0.0), (7 / 108, 1 / 7)):
+        rows = np.isclose(found.log_prob, np.log(mean))
+        assert rows.sum() > 20
+        assert found.standard_error[rows] == pytest.approx(error, abs=1e-12)
+
+
 def test_few_ancestors_are_exact_and_many_are_sampled() -> None:
     dag = Hypergrid(ndim=2, height=8)
     objects = np.array([[7, 7], [0, 0], [3, 4], [3, 5]])

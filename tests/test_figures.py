@@ -1,4 +1,4 @@
-"""The figures' runner: stopped, resumed and gone on with, a run is as if it had been one."""
+"""The paper's figures: a run that is stopped, resumed and extended equals one without a break."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ import pytest
 pytest.importorskip("matplotlib")
 pytest.importorskip("tyro")
 
-FIGURES = Path(__file__).resolve().parents[1] / "examples" / "figures"
-sys.path.append(str(FIGURES))
+PAPER = Path(__file__).resolve().parents[1] / "benchmarks" / "paper"
+sys.path.append(str(PAPER))
 
+import gymnasium  # noqa: E402
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
-import table  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 from stable_baselines3.common.callbacks import BaseCallback  # noqa: E402
 
+import readme_table  # noqa: E402
 import worker  # noqa: E402
 from drawing import draw, draw_panel, reached  # noqa: E402
 from experiment import Experiment, Panel, Run  # noqa: E402
-from gfn_gym import agents  # noqa: E402
-from gfn_gym.agents import SoftDQN  # noqa: E402
-from gfn_gym.agents.presets import PRESETS  # noqa: E402
-from measures import exact  # noqa: E402
-from runner import train  # noqa: E402
+from gfn_gym import GFNEnv, agents  # noqa: E402
+from gfn_gym.agents import ModesCallback, SoftDQN, as_policy  # noqa: E402
+from gfn_gym.agents.presets import preset_values  # noqa: E402
+from gfn_gym.envs.bit_sequence import BitSequence  # noqa: E402
+from measures import TEST_STEP, bits, exact  # noqa: E402
+from scheduler import train  # noqa: E402
 
 SOFT = Run(
     name="soft",
@@ -70,7 +72,7 @@ def experiment(folder: Path, **changes: Any) -> Experiment:
 
 
 class CtrlC(BaseCallback):
-    """Presses it once, between two evaluations."""
+    """Presses Ctrl-C once, between two evaluations."""
 
     pressed = False
 
@@ -96,7 +98,7 @@ def dying(model: Any) -> Any:
 
 
 def curves(experiment: Experiment) -> list[list[dict[str, str]]]:
-    """The CSV of each seed, but for seconds."""
+    """The CSV of each seed, without its CPU seconds."""
     found = []
     for seed in experiment.seeds:
         with experiment.csv(SOFT, seed).open() as file:
@@ -104,7 +106,7 @@ def curves(experiment: Experiment) -> list[list[dict[str, str]]]:
     return found
 
 
-def test_interrupted_resumed_and_raised_is_as_at_one_go(tmp_path: Path, capsys: Any) -> None:
+def test_interrupted_resumed_and_extended_equals_one_go(tmp_path: Path, capsys: Any) -> None:
     whole = experiment(tmp_path / "whole", trajectories=480)
     assert train(whole, workers=2)
 
@@ -114,7 +116,7 @@ def test_interrupted_resumed_and_raised_is_as_at_one_go(tmp_path: Path, capsys: 
     assert 64 <= broken.count(SOFT, 0) < 320
     assert SoftDQN.resume(broken.checkpoint(SOFT, 0))._episode_num % 32 >= 16  # not lost
 
-    # Another run, of no algorithm that there is, does not keep it from going on.
+    # A run of an unknown algorithm does not stop the others.
     assert not train(replace(broken, runs=[ABSENT, SOFT]), workers=2)
     assert "gfn_gym.agents has no NoSuchAgent, only" in capsys.readouterr().out
     assert [broken.count(SOFT, seed) for seed in (0, 1)] == [320, 320]
@@ -142,7 +144,7 @@ def test_interrupted_resumed_and_raised_is_as_at_one_go(tmp_path: Path, capsys: 
 def test_a_process_that_dies_is_reported(tmp_path: Path, capsys: Any) -> None:
     assert not train(experiment(tmp_path, measure=dying, seeds=(0,)), workers=1)
     assert "soft, seed 0" in (out := capsys.readouterr().out)
-    assert "its process has ended with code 3" in out
+    assert "its process ended with code 3" in out
 
 
 def write(experiment: Experiment, run: Run, seed: int, values: list[float]) -> None:
@@ -197,7 +199,7 @@ def test_figure_over_a_parameter_has_last_values(tmp_path: Path) -> None:
         "grid_hard",
         "grid_learnt_backward",
         "grid_ablations",
-        "grid_since",
+        "grid_later_algorithms",
         "bits_exact",
         "bits_over_k",
         "molecules_over_beta",
@@ -206,8 +208,31 @@ def test_figure_over_a_parameter_has_last_values(tmp_path: Path) -> None:
 def test_every_algorithm_has_the_settings_that_its_runs_name(figure: str) -> None:
     module = importlib.import_module(figure)
     for run in (*module.EXPERIMENT.runs, *getattr(module, "SMALL", ())):
-        settings = PRESETS[run.env.split("GFN")[0]][run.preset]
-        assert any(cls.__name__ in settings for cls in getattr(agents, run.agent).__mro__), run
+        without_downloads = {} if run.env == "MoleculeGFN-v0" else run.env_kwargs
+        env = gymnasium.make(f"gfn_gym:{run.env}", **without_downloads)
+        assert isinstance(env.unwrapped, GFNEnv)
+        algorithm = getattr(agents, run.agent)
+        assert "n_envs" in preset_values(algorithm, env.unwrapped.dag, run.preset), run
+
+
+def test_bits_are_measured_on_strings_with_every_number_of_flips() -> None:
+    module = importlib.import_module("bits_over_k")
+    for run in (*module.EXPERIMENT.runs, *module.QUICK.runs):
+        n = run.env_kwargs["n"]
+        per_mode = np.arange(60 * n) % n  # the test set is mode by mode, 0 to n − 1 flips of each
+        assert set(per_mode[::TEST_STEP]) == set(range(n))
+
+
+def test_bits_are_measured_by_modes_and_correlation() -> None:
+    model = SoftDQN("TransformerPolicy", GFNEnv(BitSequence(16, 8)), seed=0, device="cpu")
+    metrics, [modes] = bits(model)
+    assert isinstance(modes, ModesCallback)
+    modes.init_callback(model)
+    row = metrics(as_policy(model))
+    assert -1 <= row["spearman"] <= 1
+    assert row["modes_found"] == 0
+    modes.tracker.add(model.dag.modes[:3])
+    assert metrics(as_policy(model))["modes_found"] == len(modes.tracker) >= 1
 
 
 def test_a_lowered_total_is_where_it_stops(tmp_path: Path) -> None:
@@ -219,7 +244,9 @@ def test_a_lowered_total_is_where_it_stops(tmp_path: Path) -> None:
     assert long.count(SOFT, 0) == lower
 
 
-@pytest.mark.parametrize("figure", ["grid_standard", "grid_ablations", "grid_since", "bits_exact"])
+@pytest.mark.parametrize(
+    "figure", ["grid_standard", "grid_ablations", "grid_later_algorithms", "bits_exact"]
+)
 def test_every_run_can_be_made(figure: str, tmp_path: Path) -> None:
     module = importlib.import_module(figure)
     here = replace(module.EXPERIMENT, checkpoints=tmp_path, results=tmp_path)
@@ -247,7 +274,7 @@ def test_a_csv_without_checkpoint_is_kept(tmp_path: Path, capsys: Any) -> None:
     write(lost, SOFT, 0, [0.5, 0.25])
     before = lost.csv(SOFT, 0).read_text()
     assert not train(lost, workers=1)
-    assert "to train anew, remove" in capsys.readouterr().out
+    assert "to train again, remove" in capsys.readouterr().out
     assert lost.csv(SOFT, 0).read_text() == before
 
 
@@ -262,21 +289,21 @@ def test_a_cell_is_of_the_seeds_last_values() -> None:
         ]
 
     both = [curve(0.9, 0.5, 0.25), curve(0.9, 0.125, 0.0625)]
-    assert table.cell(both, "total_variation", 64) == "0.062–0.250, 2.0 min"
-    assert table.cell(both, "total_variation", 96) == "0.062–0.250, 2.0 min at 64"
-    assert table.cell([curve(0.9, 0.5), []], "total_variation", 32) == "0.500, 1.0 min"
-    assert table.cell([[], []], "total_variation", 32) == "–"
+    assert readme_table.cell(both, "total_variation", 64) == "0.062–0.250, 2.0 min"
+    assert readme_table.cell(both, "total_variation", 96) == "0.062–0.250, 2.0 min at 64"
+    assert readme_table.cell([curve(0.9, 0.5), []], "total_variation", 32) == "0.500, 1.0 min"
+    assert readme_table.cell([[], []], "total_variation", 32) == "–"
 
 
 def test_a_table_reads_runs_up_to_its_count(tmp_path: Path) -> None:
     longer = experiment(tmp_path, runs=[SOFT, replace(SOFT, name="soft-hard", label="hard")])
     write(longer, SOFT, 0, [0.5, 0.25, 0.125])
-    column = table.Column("a", (longer,), "{}", "", count=32)
-    assert table.grid_cell(column, "SoftDQN") == "0.250, 1.0 min"
-    assert table.grid_cell(column, "hard") == table.grid_cell(column, "TB") == "–"
+    column = readme_table.Column("a", (longer,), "{}", "", count=32)
+    assert readme_table.grid_cell(column, "SoftDQN") == "0.250, 1.0 min"
+    assert readme_table.grid_cell(column, "hard") == readme_table.grid_cell(column, "TB") == "–"
 
 
 def test_the_readme_has_the_table_of_the_csvs(capsys: Any) -> None:
-    table.main()
+    readme_table.main()
     readme = (Path(__file__).parents[1] / "README.md").read_text()
-    assert capsys.readouterr().out in readme, "run examples/figures/table.py"
+    assert capsys.readouterr().out in readme, "run benchmarks/paper/readme_table.py"

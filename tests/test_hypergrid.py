@@ -10,7 +10,7 @@ import pytest
 
 from gfn_gym import GFNVectorEnv
 from gfn_gym.envs.hypergrid import REWARDS, Hypergrid, HypergridReward
-from gfn_gym.mdp import MDP, sample_actions
+from gfn_gym.mdp import MDP, sample_legal_actions
 
 
 def cells(ndim, height):
@@ -113,7 +113,7 @@ def test_grids_of_a_million_million_cells(ndim, height, outer, inner):
     _, infos = env.reset()
     generator = np.random.default_rng(0)
     for _ in range(20):
-        _, rewards, _, _, infos = env.step(sample_actions(infos["action_mask"], generator))
+        _, rewards, _, _, infos = env.step(sample_legal_actions(infos["action_mask"], generator))
         assert np.isfinite(rewards).all()
     states = generator.integers(0, height, (2, ndim)).astype(np.int32)
     observations = grid.observe(states)

@@ -11,11 +11,13 @@ from rdkit import Chem
 
 from block_sets import BLOCK_SETS, tilted
 from gfn_gym import DAG, check_dag
+from gfn_gym.edges import Edges
 from gfn_gym.envs.molecule.blocks import BLOCKS, FRAGMENTS
+from gfn_gym.envs.molecule.canonical import Canonicaliser
 from gfn_gym.envs.molecule.dag import Molecule
 from gfn_gym.envs.molecule.vocabulary import Vocabulary
 from gfn_gym.graph import enumerate_graph
-from gfn_gym.mdp import sample_actions
+from gfn_gym.mdp import MDP, sample_legal_actions
 from seh_data import FOLDER, needs_data, read
 
 PAPERS = (FOLDER or Path()) / "blocks_PDB_105.json"
@@ -47,7 +49,7 @@ def random_walks(dag, n, generator):
     """Edges of n random walks: states, actions, next states; each once."""
     states, parts = dag.initial_states(n), []
     while len(states):
-        actions = sample_actions(dag.action_mask(states), generator)
+        actions = sample_legal_actions(dag.action_mask(states), generator)
         moves = actions != 0
         nexts, _ = dag.step(states[moves], actions[moves])
         parts.append((states[moves], actions[moves], nexts))
@@ -184,20 +186,58 @@ def test_backward_probability_by_counting(blocks):
     states, actions, children = random_walks(dag, 40, generator)
     rows, undo = np.nonzero(dag.backward_mask(children))
     back = dag.backward_step(children[rows], undo)
-    group = dag.backward_group(states, actions)
+    edges = Edges(states, actions, children)
+    group = dag.backward_group(edges)
     assert group[rows, undo].tolist() == (back == states[rows]).all(axis=1).tolist()
     assert group.sum() == group[rows, undo].sum() >= len(states)
     redo = dag.forward_action(children[rows], undo)
     assert dag.action_mask(back)[np.arange(len(back)), redo].all()
     assert np.array_equal(dag.step(back, redo)[0], children[rows])
-    counted = DAG.log_uniform_backward(dag, states, actions, children)
-    assert dag.log_uniform_backward(states, actions, children) == pytest.approx(counted, abs=1e-12)
+    counted = DAG.log_uniform_backward(dag, edges)
+    assert dag.log_uniform_backward(edges) == pytest.approx(counted, abs=1e-12)
     for row in generator.permutation(len(states))[:15]:
         legal = np.flatnonzero(dag.action_mask(states[row : row + 1])[0])
         legal = legal[legal != dag.stop_action]
         tried, _ = dag.step(np.repeat(states[row : row + 1], len(legal), axis=0), legal)
         parallel = (tried == children[row]).all(axis=1).sum()
-        assert dag.n_parallel(states[row : row + 1], actions[row : row + 1]) == [parallel]
+        assert dag.n_parallel(edges[row : row + 1]) == [parallel]
+
+
+@pytest.fixture
+def canonicalised(monkeypatch):
+    """How many rows were brought into canonical form, call by call."""
+    calls, canonicalise = [], Canonicaliser.__call__
+
+    def counting(self, trees, bonded):
+        calls.append(len(trees.block))
+        return canonicalise(self, trees, bonded)
+
+    monkeypatch.setattr(Canonicaliser, "__call__", counting)
+    return calls
+
+
+def test_an_edge_is_canonicalised_once_under_a_backward_policy(canonicalised):
+    """What is a step's next state, and how symmetric, is known when P_B asks."""
+    dag = molecules([["CO", [0, 1]], ["CN", [0, 1]], ["CC", [0, 0]], ["CCC", [0, 2]]], max_blocks=3)
+    mdp = MDP(dag, MDP(dag).backward_log_probs)
+    states, generator = dag.initial_states(50), np.random.default_rng(0)
+    for _ in range(2):
+        del canonicalised[:]
+        legal = dag.action_mask(states)
+        legal[:, dag.stop_action] = False
+        actions = sample_legal_actions(legal, generator)
+        transition = mdp.step(states, actions)
+        # Of two blocks alike, each must be taken off to see where that leads: once for the group,
+        # once for the parallel edges.
+        blocks = dag.trees(transition.next_states).block
+        rows, leaves = np.nonzero(dag.backward_mask(transition.next_states))
+        added = dag.vocabulary.entry_block[(actions - 1) % dag.vocabulary.n_entries]
+        alike = np.bincount(rows[blocks[rows, leaves] == added[rows]], minlength=50)
+        assert sum(canonicalised) == 50 + 2 * alike[alike > 1].sum()
+        assert alike.max() <= 2
+        expected = MDP(dag).log_backward(states, actions)
+        np.testing.assert_allclose(transition.log_backward, expected, atol=1e-12)
+        states = transition.next_states
 
 
 @vocabularies
@@ -239,14 +279,15 @@ def test_full_and_closed_trees_can_only_stop():
 def test_nothing_comes_of_no_states():
     dag = molecules(SYMMETRIC)
     states, none = dag.initial_states(0), np.zeros(0, dtype=np.int64)
+    edges = Edges(states, none, states)
     assert dag.action_mask(states).shape == (0, dag.n_actions)
-    assert dag.backward_mask(states).shape == dag.backward_group(states, none).shape == (0, 8)
+    assert dag.backward_mask(states).shape == dag.backward_group(edges).shape == (0, 8)
     assert dag.step(states, none)[0].shape == dag.backward_step(states, none).shape == states.shape
     for numbers in (
         dag.backward_action(states, none),
         dag.forward_action(states, none),
-        dag.n_parallel(states, none),
-        dag.log_uniform_backward(states, none, states),
+        dag.n_parallel(edges),
+        dag.log_uniform_backward(edges),
     ):
         assert numbers.shape == (0,)
     assert dag.states_of_blocks([], [], []).shape == states.shape
@@ -326,7 +367,7 @@ def test_the_papers_test_molecules_can_be_built():
     assert len(distinct) == len({molecule["smiles"] for molecule in given}) == 891
     for _ in range(dag.max_blocks):
         left = (states != dag.initial_states(1)).any(axis=1)
-        undo = sample_actions(dag.backward_mask(states[left]), generator)  # each has a way back
+        undo = sample_legal_actions(dag.backward_mask(states[left]), generator)
         states[left] = dag.backward_step(states[left], undo)
     assert (states == dag.initial_states(1)).all()
 
@@ -422,7 +463,7 @@ def test_the_environment_steps_a_batch_like_single_ones():
         env.reset()
     ended = np.zeros(3, dtype=bool)
     for _ in range(20):
-        actions = sample_actions(infos["action_mask"], generator)
+        actions = sample_legal_actions(infos["action_mask"], generator)
         observations, rewards, terminated, _, infos = batch.step(actions)
         for i, env in enumerate(singles):
             if ended[i]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from functools import cache
 from itertools import combinations
 from pathlib import Path
@@ -15,8 +17,18 @@ from block_sets import BLOCK_SETS, tilted
 from gfn_gym import DAG, GFNEnv
 from gfn_gym.agents import ModesCallback, SoftDQN
 from gfn_gym.dag import States
+from gfn_gym.edges import Edges, parallel_edges
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.envs.molecule.dag import Molecule
+from gfn_gym.envs.molecule.metrics import (
+    TanimotoModes,
+    distinct_molecules,
+    diverse_molecules,
+    diversity,
+    scores_of,
+    top_molecules,
+)
+from gfn_gym.envs.molecule.test_set import paper_test_molecules
 from gfn_gym.envs.molecule.vocabulary import Pair
 from gfn_gym.evaluation import (
     Ancestry,
@@ -27,16 +39,6 @@ from gfn_gym.evaluation import (
     sample,
     uniform_policy,
 )
-from gfn_gym.evaluation.molecules import (
-    TanimotoModes,
-    distinct_molecules,
-    diverse_molecules,
-    diversity,
-    paper_test_molecules,
-    scores_of,
-    top_molecules,
-)
-from gfn_gym.evaluation.sampling import parallel_actions
 from gfn_gym.graph import enumerate_graph
 from seh_data import data_folder, needs_data
 
@@ -95,13 +97,14 @@ def test_candidates_hold_all_parallel_actions(blocks: list[Pair]) -> None:
     dag = Molecule(blocks, tilted, max_blocks=4)
     graph = enumerate_graph(dag)
     parents, children = graph.states[graph.parents], graph.states[graph.children]
-    rows, actions = parallel_actions(dag, parents, graph.actions, children)
+    edges = Edges(parents, graph.actions, children)
+    rows, found = parallel_edges(dag, edges)
     counts = np.bincount(rows, minlength=len(parents))
-    assert counts.tolist() == dag.n_parallel(parents, graph.actions).tolist()
+    assert counts.tolist() == dag.n_parallel(edges).tolist()
     every = DAG.parallel_candidates(dag, parents, graph.actions)
     candidates = dag.parallel_candidates(parents, graph.actions)
     assert (candidates <= every).all()
-    assert candidates[rows, actions].all()
+    assert candidates[rows, found.actions].all()
 
 
 def test_objects_with_many_ancestors_are_counted_not_dropped() -> None:
@@ -179,7 +182,7 @@ def test_diversity_is_the_mean_distance() -> None:
     expected = np.mean([1 - similarity(a, b) for a, b in combinations(smiles, 2)])
     assert diversity(smiles) == pytest.approx(expected)
     assert np.isnan(diversity(["CCO"]))
-    with pytest.raises(ValueError, match="'no' is no valid SMILES"):
+    with pytest.raises(ValueError, match="'no' is not a valid SMILES"):
         diversity(["CCO", "no"])
 
 
@@ -211,6 +214,29 @@ def test_modes_a_few_at_a_time(ours: Molecule, objects: States) -> None:
         TanimotoModes(ours, similarity=0.0)
 
 
+def test_molecules_just_as_similar_as_the_threshold_are_one_mode(
+    ours: Molecule, objects: States
+) -> None:
+    """A mode is *less* similar than that to those before it."""
+    best = top_molecules(ours, objects, 2)
+    exactly = similarity(*best.smiles)
+    assert 0 < exactly < 1
+    for threshold, count in ((exactly, 1), (np.nextafter(exactly, 1.0), 2)):
+        tracker = TanimotoModes(ours, threshold=-np.inf, similarity=threshold)
+        tracker.add(best.states)
+        assert len(tracker) == count
+        assert len(diverse_molecules(ours, best.states, similarity=threshold)) == count
+
+
+def test_a_score_just_at_the_threshold_is_a_mode(ours: Molecule, objects: States) -> None:
+    best = top_molecules(ours, objects, 1)
+    score = float(best.scores[0])
+    for threshold, count in ((score, 1), (np.nextafter(score, np.inf), 0)):
+        tracker = TanimotoModes(ours, threshold)
+        tracker.add(best.states)
+        assert len(tracker) == len(diverse_molecules(ours, best.states, threshold)) == count
+
+
 def test_modes_while_training(ours: Molecule) -> None:
     callback = ModesCallback(lambda dag: TanimotoModes(dag, threshold=-0.5))
     model = SoftDQN("SmallBlockTreePolicy", GFNEnv(ours), n_envs=16, seed=0, device="cpu")
@@ -236,3 +262,11 @@ def test_all_test_molecules_of_the_paper_are_evaluated(data_folder: Path) -> Non
     small = paper_test_molecules(Molecule("pdb105", tilted, max_blocks=5))
     assert len(small.states) + len(small.left_out) == 950
     assert "there must be 1 to max_blocks=5" in small.left_out[0][1]
+
+
+def test_the_old_place_of_the_metrics_goes_on_working() -> None:
+    sys.modules.pop("gfn_gym.evaluation.molecules", None)
+    with pytest.warns(DeprecationWarning, match=r"moved to gfn_gym\.envs\.molecule\.metrics"):
+        old = importlib.import_module("gfn_gym.evaluation.molecules")
+    assert old.TanimotoModes is TanimotoModes
+    assert old.paper_test_molecules is paper_test_molecules

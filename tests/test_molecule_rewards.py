@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from gfn_gym import GFNEnv
 from gfn_gym.agents import SoftDQN
-from gfn_gym.agents.common.vec_env import as_vec_env
+from gfn_gym.agents.vec_env import as_vec_env
 from gfn_gym.envs.molecule import downloads, rewards
 from gfn_gym.envs.molecule.assemble import Assembler
 from gfn_gym.envs.molecule.cache import Cache
@@ -28,7 +28,7 @@ from gfn_gym.envs.molecule.dag import Molecule
 from gfn_gym.envs.molecule.resilient import RewardError, SmilesReward
 from gfn_gym.envs.molecule.rewards import QedSa, Seh, log_power, make_reward
 from gfn_gym.envs.molecule.vocabulary import Vocabulary
-from gfn_gym.mdp import MDP, sample_actions
+from gfn_gym.mdp import MDP, sample_legal_actions
 from seh_data import data_folder, needs_data
 from slow_rewards import Counting, Docking, DownAfter, failing, reward_of
 
@@ -52,7 +52,7 @@ def random_objects(dag, n, seed=0):
     states, done = dag.initial_states(n), np.zeros(n, dtype=bool)
     while not done.all():
         left = np.flatnonzero(~done)
-        actions = sample_actions(dag.action_mask(states[left]), rng)
+        actions = sample_legal_actions(dag.action_mask(states[left]), rng)
         transition = mdp.dag.step(states[left], actions)
         states[left], done[left] = transition
     return states

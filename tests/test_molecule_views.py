@@ -19,7 +19,7 @@ from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.envs.molecule.assemble import Assembler
 from gfn_gym.envs.molecule.dag import Molecule
 from gfn_gym.evaluation import sample
-from gfn_gym.mdp import sample_actions
+from gfn_gym.mdp import sample_legal_actions
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def walk(dag: Molecule) -> States:
     while len(states) < 5:
         mask = dag.action_mask(states[-1])
         mask[:, 0] = False
-        states.append(dag.step(states[-1], sample_actions(mask, generator))[0])
+        states.append(dag.step(states[-1], sample_legal_actions(mask, generator))[0])
     return np.concatenate([*states, states[-1]])
 
 
@@ -61,7 +61,7 @@ def test_gymnasium_takes_fingerprints(dag: Molecule) -> None:
     assert observations in batch.observation_space
     generator = np.random.default_rng(0)
     for _ in range(8):
-        actions = sample_actions(infos["action_mask"].astype(bool), generator)
+        actions = sample_legal_actions(infos["action_mask"].astype(bool), generator)
         observations, _, _, _, infos = batch.step(actions)
         assert observations in batch.observation_space
     made = gymnasium.make("gfn_gym:MoleculeGFN-v0", observation="fingerprint", reward=tilted)

@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode
 
 import gfn_gym  # noqa: F401
 from gfn_gym.envs.bayesian_network import BayesianNetwork, erdos_renyi_data
-from gfn_gym.mdp import sample_actions
+from gfn_gym.mdp import sample_legal_actions
 
 DATA = erdos_renyi_data(4)[0]
 ENVIRONMENTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -43,7 +43,7 @@ def test_batch_and_single_agree(name: str) -> None:
         single.reset()
     for _ in range(25):
         mask = np.asarray(infos["action_mask"])
-        actions = sample_actions(mask, generator)
+        actions = sample_legal_actions(mask, generator)
         observations, rewards, ended, _, infos = batch.step(actions)
         for row, single in enumerate(singles):
             observation, reward, over, _, info = single.step(actions[row])

@@ -12,9 +12,16 @@ import torch as th
 from batches import batch_of
 from dags import DAGS, Piles
 from gfn_gym import MDP, GFNEnv
-from gfn_gym.agents import MENTS, FlowMatching, MunchausenDQN, SoftActorCritic, SoftDQN, as_policy
-from gfn_gym.agents.common import targets
-from gfn_gym.agents.common.tree_search import search
+from gfn_gym.agents import (
+    MENTS,
+    FlowMatching,
+    MunchausenDQN,
+    SoftActorCritic,
+    SoftDQN,
+    as_policy,
+    targets,
+)
+from gfn_gym.agents.tree_search import search
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.evaluation import evaluate_exact, sample, solve
 from gfn_gym.graph import enumerate_graph
@@ -117,6 +124,25 @@ def test_exploration_tries_what_the_estimate_rules_out(
     # What was looked at has a reward of its own: the stop −2, a step P_B = 1 and then V = 0.
     tried = (q[:, :2] > -1e5).any(axis=1).sum()
     assert least <= tried <= most  # two of three actions are steps, uniformly
+
+
+@pytest.mark.parametrize("simulations", [1, 2, 3])
+def test_the_chance_to_explore_falls_with_the_logarithm_of_the_visits(simulations: int) -> None:
+    """The n-th walk from a root, discovered before, explores by ε·|A|/log(n + 1), |A| = 3.
+
+    Else it stops, which is all that the estimate allows, and two of three explorers step.
+    """
+
+    def only_stop(states: Any, mask: Any) -> Any:
+        return np.where(mask, [-1e6, -1e6, 0.0], -inf)
+
+    n, epsilon = 4000, 0.1
+    roots = np.repeat(FLAT.initial_states(1), n, axis=0)
+    q = search(MDP(FLAT), only_stop, roots, simulations, epsilon, seeded())
+    visits = np.arange(1, simulations + 1)
+    expected = 1 - np.prod(1 - 2 / 3 * 3 * epsilon / np.log(visits + 1))
+    stepped = (q[:, :2] > -1e5).any(axis=1).mean()
+    assert stepped == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / n))
 
 
 def test_an_estimate_that_is_no_number_is_named() -> None:

@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch as th
+from logs import updates
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from dags import Piles, Words
@@ -101,7 +102,7 @@ def test_a_loaded_model_learns_on_without_an_environment(algorithm: Any, tmp_pat
     loaded.learn(200, reset_num_timesteps=False)
     assert loaded.get_env().num_envs == 4
     assert loaded.num_timesteps >= model.num_timesteps + 200
-    assert loaded._n_updates > model._n_updates
+    assert updates(loaded) > updates(model)
     assert (log_probs(loaded) != log_probs(model)).any()
 
 
@@ -120,6 +121,13 @@ def test_load_with_a_vec_env_takes_its_number(tmp_path: Path) -> None:
     loaded.learn(100)
 
 
+def assert_rewards_are(reward: Any, buffer: Any) -> None:
+    batch = buffer.batch_at(np.arange(buffer.size()))
+    ends = batch.next_states[batch.dones].numpy()
+    assert len(ends)
+    np.testing.assert_allclose(batch.log_reward[batch.dones], reward(ends), rtol=1e-6)
+
+
 def test_load_with_another_reward_learns_that(tmp_path: Path) -> None:
     model = trained()
     model.save(tmp_path / "model")
@@ -127,10 +135,7 @@ def test_load_with_another_reward_learns_that(tmp_path: Path) -> None:
     assert loaded.dag.reward is slope and loaded.get_env().dag.reward is slope
     assert (log_probs(loaded) == log_probs(model)).all()
     loaded.learn(100)
-    dones = loaded.replay_buffer._arrays["dones"]
-    ends = loaded.replay_buffer._arrays["next_states"][dones]
-    rewards = loaded.replay_buffer._arrays["log_reward"][dones]
-    np.testing.assert_allclose(rewards, slope(ends), rtol=1e-6)
+    assert_rewards_are(slope, loaded.replay_buffer)
 
 
 @ALGORITHMS
@@ -221,9 +226,7 @@ def test_set_env_with_another_reward() -> None:
     model.learn(100, reset_num_timesteps=False)
     assert model.replay_buffer.size() == 100
     assert (model.replay_buffer.tree.leaves[100:] == 0).all()
-    arrays = {name: array[:100] for name, array in model.replay_buffer._arrays.items()}
-    ends = arrays["next_states"][arrays["dones"]]
-    np.testing.assert_allclose(arrays["log_reward"][arrays["dones"]], slope(ends), rtol=1e-6)
+    assert_rewards_are(slope, model.replay_buffer)
 
 
 def test_set_env_with_the_same_reward_keeps_the_replay() -> None:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from logs import updates
 
 from batches import batch_of
 from dags import Piles
 from gfn_gym import DAG, GFNEnv
-from gfn_gym.agents import SoftActorCritic, as_policy
-from gfn_gym.agents.common import targets
+from gfn_gym.agents import SoftActorCritic, as_policy, targets
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.evaluation import evaluate_exact
@@ -133,7 +133,7 @@ def test_training_stays_finite(policy: str, dag: DAG) -> None:
         policy, GFNEnv(dag), n_envs=8, learning_starts=16, batch_size=32, train_freq=1, seed=0,
         dueling=True, n_step=2, average_share=0.2, max_grad_norm=5.0,
     ).learn(200)  # fmt: skip
-    assert model._n_updates > 10
+    assert updates(model) > 10
     assert all(p.isfinite().all() for p in model.policy.parameters())
     assert all(p.grad is not None for p in model.policy.q_net.parameters())
 

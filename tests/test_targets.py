@@ -11,13 +11,12 @@ import torch as th
 
 from batches import batch_of
 from gfn_gym import DAG, GFNEnv
-from gfn_gym.agents import MunchausenDQN, SoftDQN
-from gfn_gym.agents.common import targets
-from gfn_gym.agents.common.buffers import TransitionBatch
+from gfn_gym.agents import MunchausenDQN, SoftDQN, targets
+from gfn_gym.agents.replay.transition_buffer import TransitionBatch
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.evaluation import solve
 from gfn_gym.graph import enumerate_graph
-from tables import TablePolicy
+from tables import Table, table_of
 
 log, inf = math.log, math.inf
 
@@ -106,7 +105,7 @@ LINEAR: dict[str, Any] = {"policy_kwargs": {"net_arch": [6]}, "n_envs": 1}
 
 def set_q(network: Any, bias: list[float], shift: float = 0.0) -> None:
     with th.no_grad():
-        first, _, last = network.layers
+        first, last = network.architecture.layers[0], network.head
         first.weight.copy_(th.eye(6))
         first.bias.zero_()
         last.bias.copy_(th.tensor(bias))
@@ -178,17 +177,18 @@ def test_td_error_is_prediction_minus_target_without_gradient_into_the_target() 
     error.sum().backward()
     assert all(p.grad is None for p in model.q_net_target.parameters())
     # ∂ΣQ/∂bias: action 0 twice, the stop once; through double's π it would be something else.
-    assert_equal(model.q_net.layers[-1].bias.grad, [2.0, 0.0, 1.0])
+    assert_equal(model.q_net.head.bias.grad, [2.0, 0.0, 1.0])
 
 
 @pytest.mark.parametrize("algorithm", [SoftDQN, MunchausenDQN])
-def test_dueling_network_has_its_first_output_for_soft_value(algorithm: Any) -> None:
+def test_dueling_network_has_an_output_of_its_own_for_soft_value(algorithm: Any) -> None:
     model = algorithm("MlpPolicy", grid(), dueling=True, seed=0)
     states = enumerate_graph(model.dag).states
     with th.no_grad():
-        output = model.q_net.layers(model.policy.to_tensor(states))
-    q = model.policy.q_values(states)
-    assert_equal(targets.soft_value(q, model.temperature), output[:, 0])
+        encoding = model.q_net.architecture.encode(model.policy.to_tensor(states))
+        value = model.q_net.value_head(encoding).squeeze(1)
+    q = model.q_net(*model.policy.tensors(states))
+    assert_equal(targets.soft_value(q, model.temperature), value)
     assert ((q == -inf).numpy() == ~model.dag.action_mask(states)).all()
 
 
@@ -214,13 +214,13 @@ def test_iterating_the_target_arrives_at_the_flows(
     algorithm: Any, kwargs: dict[str, Any], sweeps: int
 ) -> None:
     dag = Hypergrid(2, 4)
-    model = algorithm(TablePolicy, GFNEnv(dag), n_envs=1, **kwargs)
+    model = algorithm(Table, GFNEnv(dag), n_envs=1, **kwargs)
     batch = all_transitions(dag)
     place = (batch.states[:, 0] * 4 + batch.states[:, 1], batch.actions)
     for _ in range(sweeps):
         target = model._td_target(batch)
         for network in (model.q_net, model.q_net_target):
-            network.table[place] = target
+            table_of(network)[place] = target
     solution = solve(dag)
     log_flow = model.policy.log_flow(solution.graph.states)
     np.testing.assert_allclose(log_flow, solution.log_flow, atol=1e-5)
@@ -232,12 +232,10 @@ def test_iterating_the_target_arrives_at_the_flows(
 def test_fixed_point_is_missed_where_the_clip_is_active() -> None:
     """So that the checks above are known to be able to fail."""
     dag = Hypergrid(2, 4)
-    model = MunchausenDQN(
-        TablePolicy, GFNEnv(dag), n_envs=1, munchausen_alpha=0.5, munchausen_l0=-0.5
-    )
+    model = MunchausenDQN(Table, GFNEnv(dag), n_envs=1, munchausen_alpha=0.5, munchausen_l0=-0.5)
     batch = all_transitions(dag)
     place = (batch.states[:, 0] * 4 + batch.states[:, 1], batch.actions)
     for _ in range(200):
-        model.q_net_target.table[place] = model._td_target(batch)
+        table_of(model.q_net_target)[place] = model._td_target(batch)
     model.q_net.load_state_dict(model.q_net_target.state_dict())
     assert abs(model.policy.log_flow(dag.initial_states(1))[0] - solve(dag).log_z) > 0.05

@@ -19,9 +19,9 @@ from block_sets import BLOCK_SETS
 from block_sets import tilted as tilted_molecules
 from dags import DAGS, Piles
 from gfn_gym import DAG, MDP, GFNEnv
-from gfn_gym.agents.common.backward import NetworkBackwardPolicy
-from gfn_gym.agents.common.policies import MlpPolicy, SoftQPolicy
-from gfn_gym.agents.common.transformer import TransformerPolicy
+from gfn_gym.agents.architectures import MLP, Architecture, Transformer
+from gfn_gym.agents.backward import NetworkBackwardPolicy
+from gfn_gym.agents.networks import BackwardNetwork
 from gfn_gym.envs.bayesian_network import erdos_renyi_data
 from gfn_gym.envs.molecule.dag import Molecule
 from gfn_gym.graph import enumerate_graph
@@ -209,14 +209,10 @@ def random_backward_policy(dag: DAG) -> BackwardPolicy:
     return policy
 
 
-def random_network(policy_class: type[SoftQPolicy], dag: DAG) -> BackwardPolicy:
+def random_network(architecture: type[Architecture], dag: DAG) -> BackwardPolicy:
     """A learnt P_B before anything is learnt, with logits several times as large as at first."""
     th.manual_seed(7)
-    env = GFNEnv(dag)
-    agent = policy_class(
-        env.observation_space, env.action_space, lambda _: 0.0, dag=dag, learnt_backward=True
-    )
-    network = agent.backward_net
+    network = BackwardNetwork(architecture(dag))
     with th.no_grad():
         list(network.parameters())[-2].mul_(20.0)
     return NetworkBackwardPolicy(network, dag)
@@ -224,8 +220,8 @@ def random_network(policy_class: type[SoftQPolicy], dag: DAG) -> BackwardPolicy:
 
 BACKWARD_POLICIES = {
     "by hand": random_backward_policy,
-    "mlp": partial(random_network, MlpPolicy),
-    "transformer": partial(random_network, TransformerPolicy),
+    "mlp": partial(random_network, MLP),
+    "transformer": partial(random_network, Transformer),
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from logs import trajectories, updates
 from stable_baselines3.common.logger import Logger
 
 from gfn_gym import GFNEnv
@@ -166,7 +167,7 @@ def test_the_average_is_what_predicts_and_the_online_network_what_acts() -> None
 
 def test_copies_get_no_gradient() -> None:
     model = make(average_share=0.5, double=True).learn(100)
-    assert model._n_updates > 0
+    assert updates(model) > 0
     for network in (model.q_net_target, model.policy.q_net_average):
         assert all(p.grad is None and not p.requires_grad for p in network.parameters())
     assert all(p.grad is not None for p in model.q_net.parameters())
@@ -182,33 +183,35 @@ def test_copies_get_no_gradient() -> None:
 def test_one_update_per_sixteen_trajectories(algorithm: Any, n_envs: int) -> None:
     model = make(algorithm=algorithm, n_envs=n_envs, train_freq=(16, "episode"))
     model.learn(total_trajectories=200)
-    finished = model._episode_num
-    assert model._n_updates * 16 + model._credit == finished
+    finished = trajectories(model)
+    assert 0 <= finished - 16 * updates(model) < 16 + n_envs
     # At the end of a batch's step more than 16 may be over; they are carried, not lost …
     model.learn(total_trajectories=200, reset_num_timesteps=False)
-    assert model._n_updates * 16 + model._credit == model._episode_num > finished
-    assert model._credit < 16 + n_envs
+    assert trajectories(model) > finished
+    assert 0 <= trajectories(model) - 16 * updates(model) < 16 + n_envs
 
 
 def test_credit_is_saved_and_loaded(tmp_path: Any) -> None:
     model = make(train_freq=(64, "episode")).learn(total_trajectories=100)
-    assert model._credit == model._episode_num - 64 > 0
+    assert updates(model) == 1 and 100 <= trajectories(model) < 110
     model.save(tmp_path / "model")
-    assert SoftDQN.load(tmp_path / "model")._credit == model._credit
+    loaded = SoftDQN.load(tmp_path / "model")
+    loaded.learn(total_trajectories=30, reset_num_timesteps=False)
+    assert updates(loaded) == 2  # after 128 in all
 
 
 @pytest.mark.parametrize(("n_envs", "train_freq"), [(1, 4), (4, 5), (8, (2, "step"))])
 def test_steps_are_calls_of_step_as_in_sb3(n_envs: int, train_freq: Any) -> None:
     calls = train_freq if isinstance(train_freq, int) else train_freq[0]
     model = make(n_envs=n_envs, train_freq=train_freq).learn(800)
-    assert model._n_updates == 800 // (n_envs * calls)
+    assert updates(model) == 800 // (n_envs * calls)
 
 
 def test_gradient_steps() -> None:
-    assert make(train_freq=5, gradient_steps=3).learn(200)._n_updates == 3 * (200 // 20)
+    assert updates(make(train_freq=5, gradient_steps=3).learn(200)) == 3 * (200 // 20)
     # −1: as many as transitions were collected.
-    assert make(train_freq=5, gradient_steps=-1).learn(200)._n_updates == 200
-    assert make(train_freq=5, gradient_steps=0).learn(200)._n_updates == 0
+    assert updates(make(train_freq=5, gradient_steps=-1).learn(200)) == 200
+    assert updates(make(train_freq=5, gradient_steps=0).learn(200)) == 0
 
 
 @pytest.mark.parametrize("unit", ["step", "episode"])
@@ -259,7 +262,7 @@ def test_as_many_gradient_steps_as_transitions_also_over_a_stop(
         return model
 
     whole, in_two = trained_to_the_end(None), trained_to_the_end(200)
-    assert in_two._n_updates == whole._n_updates > 300
+    assert updates(in_two) == updates(whole) > 300
     assert th.equal(weights(in_two.q_net), weights(whole.q_net))
 
 

@@ -13,9 +13,9 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from dags import DAGS
 from gfn_gym import DAG, MDP, GFNEnv
 from gfn_gym.agents import DetailedBalance, EntropicPPO, GFNVecEnv, TrajectoryBalance
-from gfn_gym.agents.common.trajectory_buffer import Trajectory, TrajectoryBatch, TrajectoryBuffer
+from gfn_gym.agents.replay.trajectory_buffer import Trajectory, TrajectoryBatch, TrajectoryBuffer
 from gfn_gym.envs.hypergrid import Hypergrid
-from gfn_gym.mdp import sample_actions
+from gfn_gym.mdp import sample_legal_actions
 
 ALL_DAGS: dict[str, DAG] = {**DAGS, "long": Hypergrid(2, 30), "reward": Hypergrid(2, 4, "hard")}
 
@@ -31,9 +31,9 @@ def fill(buffer: TrajectoryBuffer, steps: int, seed: int = 0) -> list[list[tuple
     finished = []
     for _ in range(steps):
         states = env.simulator.states.copy()
-        actions = sample_actions(env.simulator.mask, generator)
+        actions = sample_legal_actions(env.simulator.mask, generator)
         if buffer.dag.stop_action is not None:
-            again = sample_actions(env.simulator.mask, generator)
+            again = sample_legal_actions(env.simulator.mask, generator)
             late = (actions == buffer.dag.stop_action) & (generator.random(len(actions)) < 0.9)
             actions = np.where(late, again, actions)
         transition, _ = env.step_states(actions)
@@ -129,7 +129,7 @@ def test_a_state_goes_on_where_it_was_saved() -> None:
     def step(buffer: TrajectoryBuffer) -> None:
         mask = env.simulator.mask.copy()
         mask[:, -1] = ~mask[:, :-1].any(axis=1)  # stop at the far corner only
-        states, actions = env.simulator.states.copy(), sample_actions(mask, generator)
+        states, actions = env.simulator.states.copy(), sample_legal_actions(mask, generator)
         buffer.add(states, actions, env.step_states(actions)[0])
 
     for _ in range(100):

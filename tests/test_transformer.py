@@ -16,9 +16,9 @@ from stable_baselines3.common.utils import LinearSchedule
 
 from dags import Words
 from gfn_gym import GFNEnv
-from gfn_gym.agents import MunchausenDQN, SoftDQN, as_policy
-from gfn_gym.agents.common import targets
-from gfn_gym.agents.common.transformer import EncoderLayer, TransformerQNetwork, dropout
+from gfn_gym.agents import MunchausenDQN, SoftDQN, as_policy, targets
+from gfn_gym.agents.architectures.transformer import EncoderLayer, Transformer, dropout
+from gfn_gym.agents.networks import QNetwork
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.evaluation import evaluate_exact, log_likelihood
@@ -81,23 +81,25 @@ def test_dropout() -> None:
 @pytest.mark.parametrize("dueling", [False, True])
 def test_q_is_position_plus_word_where_legal(dueling: bool) -> None:
     dag = BitSequence(8, 2)
-    network = TransformerQNetwork(dag, **SMALL, dueling=dueling, temperature=1.3).eval()
+    network = QNetwork(Transformer(dag, **SMALL), dueling, temperature=1.3).eval()
     states, mask = some_states(dag)
     q = network(states, mask)
     assert q.shape == (len(states), 16) and th.equal(q > -th.inf, mask)
-    tokens = network._encode(states)
-    whole, words = network.position_head(tokens[:, 0]), network.word_head(tokens[:, 1:])
-    expected = (whole[:, dueling:, None] + words).flatten(1).masked_fill(~mask, -th.inf)
+    tokens, head = network.architecture.encode(states), network.head
+    positions, words = head.position(tokens[:, 0]), head.word(tokens[:, 1:])
+    expected = (positions[:, :, None] + words).flatten(1).masked_fill(~mask, -th.inf)
     if dueling:
-        assert th.allclose(targets.soft_value(q, 1.3), whole[:, 0], atol=1e-5)
-        expected = targets.dueling(whole[:, 0], expected, 1.3)
+        value_head = network.value_head
+        value = (tokens[:, 0] @ value_head.weight.T + value_head.bias).squeeze(1)
+        assert th.allclose(targets.soft_value(q, 1.3), value, atol=1e-5)
+        expected = targets.dueling(value, expected, 1.3)
     assert th.allclose(q, expected)
 
 
 @pytest.mark.parametrize("dueling", [False, True])
 def test_q_of_single_actions_and_its_gradient(dueling: bool) -> None:
     dag = BitSequence(12, 3, modes=["0" * 12])
-    network = TransformerQNetwork(dag, **SMALL, dueling=dueling).eval()
+    network = QNetwork(Transformer(dag, **SMALL), dueling).eval()
     states, mask = some_states(dag)
     actions = th.multinomial(mask.float(), 1)
     gradients = []
@@ -115,7 +117,7 @@ def test_q_of_single_actions_and_its_gradient(dueling: bool) -> None:
 def test_order_of_positions_matters() -> None:
     dag = BitSequence(8, 4)
     for learnt in (False, True):
-        network = TransformerQNetwork(dag, **SMALL, learnt_positions=learnt).eval()
+        network = QNetwork(Transformer(dag, **SMALL, learnt_positions=learnt)).eval()
         q = network(th.tensor([[3, 5], [5, 3]]), th.ones(2, 32, dtype=th.bool))
         assert not th.allclose(q[0], q[1].view(2, 16).flip(0).flatten(), atol=1e-3)
 
@@ -124,7 +126,7 @@ def test_dags_that_do_not_fit_are_refused() -> None:
     with pytest.raises(TypeError, match=r"d·W actions and no stop action; Hypergrid\(ndim=2"):
         SoftDQN("TransformerPolicy", GFNEnv(Hypergrid(2, 4)))
     with pytest.raises(ValueError, match="width=20 must be even and a multiple of heads=8"):
-        TransformerQNetwork(BitSequence(8, 2), width=20)
+        Transformer(BitSequence(8, 2), width=20)
     SoftDQN("TransformerPolicy", GFNEnv(Words(3, 2)), policy_kwargs=SMALL)
 
 
@@ -135,20 +137,20 @@ def test_dags_that_do_not_fit_are_refused() -> None:
         ("heads", 0, "an integer of at least 1"),
         ("width", "8", "an integer of at least 1"),
         ("feed_forward", -4, "an integer of at least 1"),
-        ("dropout", 1.0, r"lie in \[0, 1\)"),
-        ("dropout", -0.1, r"lie in \[0, 1\)"),
-        ("dropout", math.nan, r"lie in \[0, 1\)"),
+        ("dropout", 1.0, "a finite number of at least 0 and below 1"),
+        ("dropout", -0.1, "a finite number of at least 0 and below 1"),
+        ("dropout", math.nan, "a finite number of at least 0 and below 1"),
     ],
 )
 def test_sizes_out_of_range_are_refused(argument: str, value: Any, rule: str) -> None:
     with pytest.raises(ValueError, match=f"{argument}={value!r} must .*{rule}"):
-        TransformerQNetwork(BitSequence(8, 2), **{argument: value})
+        Transformer(BitSequence(8, 2), **{argument: value})
 
 
 def test_sizes_of_the_paper() -> None:
     model = SoftDQN("TransformerPolicy", "gfn_gym:BitSequenceGFN-v0", preset="paper")
-    network = model.q_net
-    assert isinstance(network, TransformerQNetwork) and len(network.encoder) == 3
+    network = model.q_net.architecture
+    assert isinstance(network, Transformer) and len(network.encoder) == 3
     layer = network.encoder[0]
     assert isinstance(layer, EncoderLayer)
     assert (layer.heads, layer.dropout, layer.norm_first) == (8, 0.1, False)

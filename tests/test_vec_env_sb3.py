@@ -23,16 +23,16 @@ from stable_baselines3.common.vec_env import (
 from dags import DAGS, Piles
 from gfn_gym import DAG, MDP, GFNEnv, check_dag
 from gfn_gym.agents import GFNVecEnv, SoftDQN
-from gfn_gym.agents.common.vec_env import as_vec_env, check_same_structure
+from gfn_gym.agents.vec_env import as_vec_env, check_same_structure
 from gfn_gym.envs.hypergrid import Hypergrid
-from gfn_gym.mdp import sample_actions
+from gfn_gym.mdp import sample_legal_actions
 
 ID = "gfn_gym:HypergridGFN-v0"
 ENVIRONMENTS: dict[str, DAG] = {"hypergrid": Hypergrid(2, 4), **DAGS}
 
 
 def random_legal(env: GFNVecEnv, generator: np.random.Generator) -> Any:
-    return sample_actions(np.array(env.env_method("action_masks")), generator)
+    return sample_legal_actions(np.array(env.env_method("action_masks")), generator)
 
 
 # ---- agreement with the Gymnasium environment -----------------------------------------------

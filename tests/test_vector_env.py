@@ -13,7 +13,7 @@ from dags import DAGS, Words
 from gfn_gym import MDP, GFNEnv, GFNVectorEnv
 from gfn_gym.env import Simulator
 from gfn_gym.envs.hypergrid import Hypergrid
-from gfn_gym.mdp import sample_actions
+from gfn_gym.mdp import sample_legal_actions
 
 N = 5
 MODES = {"NextStep": AutoresetMode.NEXT_STEP, "SameStep": AutoresetMode.SAME_STEP}
@@ -58,7 +58,7 @@ def test_agrees_with_singles(name, mode, observation):
     ended = np.zeros(N, dtype=bool)
     for _ in range(60):
         assert np.array_equal(ours.action_masks(), infos["action_mask"].astype(bool))
-        actions = sample_actions(infos["action_mask"], generator)
+        actions = sample_legal_actions(infos["action_mask"], generator)
         if ours.autoreset_mode is AutoresetMode.NEXT_STEP:
             actions[ended] = 999  # ignored there
         step, expected = ours.step(actions), theirs.step(actions)
@@ -79,7 +79,7 @@ def test_agrees_without_autoreset(name, mode, observation):
     (_, infos), _ = ours.reset(), theirs.reset()
     generator, resets = np.random.default_rng(1), 0
     for _ in range(60):
-        actions = sample_actions(infos["action_mask"], generator)
+        actions = sample_legal_actions(infos["action_mask"], generator)
         step, expected = ours.step(actions), theirs.step(actions)
         for a, b in zip(step, expected, strict=True):
             assert_same(a, b)
@@ -123,7 +123,7 @@ def test_arrays_handed_out_are_never_written_again(name, mode, observation):
     copies = copy.deepcopy(given)
     generator = np.random.default_rng(0)
     for _ in range(25):
-        step = env.step(sample_actions(infos["action_mask"], generator))
+        step = env.step(sample_legal_actions(infos["action_mask"], generator))
         given.append(step)
         copies.append(copy.deepcopy(step))
         infos = step[-1]
@@ -141,7 +141,7 @@ def test_writing_into_what_was_handed_out_changes_nothing():
     (observations, infos), _ = ours.reset(), theirs.reset()
     generator = np.random.default_rng(0)
     for _ in range(30):
-        actions = sample_actions(infos["action_mask"], generator)
+        actions = sample_legal_actions(infos["action_mask"], generator)
         observations[:], infos["action_mask"][:] = 0, 1
         observations, rewards, ended, truncated, infos = ours.step(actions)
         for a, b in zip(
@@ -172,7 +172,7 @@ def test_a_mask_keeps_a_bit_at_the_end():
     env = GFNVectorEnv(DAGS["words"], 2, autoreset_mode="SameStep")
     _, infos = env.reset()
     for _ in range(DAGS["words"].length):
-        infos = env.step(sample_actions(infos["action_mask"], np.random.default_rng(0)))[-1]
+        infos = env.step(sample_legal_actions(infos["action_mask"], np.random.default_rng(0)))[-1]
     assert infos["final_info"]["action_mask"].tolist() == [[1, 0, 0, 0, 0, 0]] * 2
     assert infos["action_mask"].all()
 

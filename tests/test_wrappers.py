@@ -9,7 +9,7 @@ from gymnasium.wrappers import PassiveEnvChecker
 
 from dags import DAGS
 from gfn_gym import GFNEnv
-from gfn_gym.mdp import sample_actions
+from gfn_gym.mdp import sample_legal_actions
 from gfn_gym.wrappers import DictObservation
 
 
@@ -35,7 +35,7 @@ def test_dict_observation(arguments, keys, dtype, observation):
             mask = seen[keys[1]]
             assert mask.dtype == dtype and np.array_equal(mask, info["action_mask"])
             mask[:] = 0  # the user's to write into
-            action = sample_actions(info["action_mask"][None], generator)[0]
+            action = sample_legal_actions(info["action_mask"][None], generator)[0]
             seen, _, ended, _, info = env.step(action)
         assert seen in env.observation_space
 
@@ -46,7 +46,7 @@ def test_passes_the_passive_checker(name):
     _, info = env.reset()
     generator, ended = np.random.default_rng(0), False
     while not ended:
-        action = sample_actions(info["action_mask"][None], generator)[0]
+        action = sample_legal_actions(info["action_mask"][None], generator)[0]
         _, _, ended, _, info = env.step(action)
 
 

@@ -1,7 +1,7 @@
-"""What all contestants' scripts share: one thread, CPU seconds, one line of JSON.
+"""Shared by all contestants' scripts: one thread, CPU seconds, one line of JSON.
 
 Most of them run as files in the peers' virtual environment, where gfn_gym is not installed, so
-this module may import nothing but the standard library.
+this module may import only the standard library.
 """
 
 import argparse
@@ -26,9 +26,9 @@ SINGLE_THREAD = {
 
 
 def use_one_thread() -> None:
-    """Ask every numerical library for one thread.
+    """Tell every numerical library to use one thread.
 
-    To be called before torch is imported and before jax runs its first computation: both read
+    Call this before torch is imported and before jax runs its first computation: both read
     these variables once.
     """
     os.environ.update(SINGLE_THREAD)

@@ -1,8 +1,8 @@
-"""GFN Gym's molecules: random trajectories per CPU second, canonical rows and P_B included.
+"""GFN Gym's molecules: random trajectories per CPU second, including canonical rows and P_B.
 
 `--api simulator` is the batch that agents and environments step: rows, masks, log P_B. `--api
-vector` is `gymnasium.make_vec`, which hands out observations, rewards and masks besides. Every step
-draws its actions from the mask. The reward is a constant: what rewards cost is another question.
+vector` is `gymnasium.make_vec`, which also returns observations, rewards and masks. Every step
+samples its actions from the mask. The reward is constant, so that its cost is not measured.
 """
 
 import json
@@ -18,7 +18,7 @@ import numpy as np  # noqa: E402
 import gfn_gym  # noqa: E402
 from gfn_gym.env import Simulator  # noqa: E402
 from gfn_gym.envs.molecule.dag import Molecule  # noqa: E402
-from gfn_gym.mdp import MDP, sample_actions  # noqa: E402
+from gfn_gym.mdp import MDP, sample_legal_actions  # noqa: E402
 
 STEPS = 20  # of one measured call
 
@@ -28,16 +28,16 @@ def constant(states):
 
 
 def simulated(dag, n, generator):
-    """Yield, for ever, how many of n constructions a step has ended."""
+    """Yield endlessly how many of n constructions each step has ended."""
     simulator = Simulator(MDP(dag), n)
     while True:
-        transition = simulator.step(sample_actions(simulator.mask, generator))
+        transition = simulator.step(sample_legal_actions(simulator.mask, generator))
         simulator.finish_step(transition.done)
         yield int(transition.done.sum())
 
 
 def vectorised(dag, n, generator, observation):
-    """The same of the vector environment, by the mode that resets within the step."""
+    """The same for the vector environment, in the mode that resets within the step."""
     env = gfn_gym.GFNVectorEnv(
         dag,
         n,
@@ -46,7 +46,7 @@ def vectorised(dag, n, generator, observation):
     )
     _, info = env.reset()
     while True:
-        _, _, terminated, _, info = env.step(sample_actions(info["action_mask"], generator))
+        _, _, terminated, _, info = env.step(sample_legal_actions(info["action_mask"], generator))
         yield int(terminated.sum())
 
 

@@ -19,7 +19,7 @@ import gfn_gym  # noqa: E402
 from gfn_gym.env import Simulator  # noqa: E402
 from gfn_gym.envs.bayesian_network import BayesianNetwork, erdos_renyi_data  # noqa: E402
 from gfn_gym.envs.ising import Ising  # noqa: E402
-from gfn_gym.mdp import MDP, sample_actions  # noqa: E402
+from gfn_gym.mdp import MDP, sample_legal_actions  # noqa: E402
 
 STEPS = 50  # of one measured call
 DOMAINS = {
@@ -60,7 +60,7 @@ def main() -> None:
         if forced:
             mask = mask.copy()
             mask[mask[:, :-1].any(axis=1), -1] = 0
-        return sample_actions(mask, generator)
+        return sample_legal_actions(mask, generator)
 
     make_steps = simulated if args.api == "simulator" else vectorised
     steps = make_steps(dag, args.num_envs, draw)

@@ -1,7 +1,7 @@
-"""GFN Gym's agents on the 20^4 hypergrid: how fast they train, and how close they come.
+"""GFN Gym's agents on the 20^4 hypergrid: training rate and exact distance.
 
 Writes a CSV with a row per evaluation: trajectories, transitions, cpu_seconds (inside `.learn()`,
-evaluation off the clock), total_variation (exact), log_z_error; prints one line of JSON.
+without evaluation), total_variation (exact), log_z_error; prints one line of JSON.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """GFN Gym's native vector environment on the 20^4 hypergrid: transitions per CPU second.
 
-`gymnasium.make_vec` with its defaults but the autoreset mode: every step returns one-hot
-observations, rewards and action masks as fresh numpy arrays, and actions are drawn from the mask.
-With NEXT_STEP, Gymnasium's default, the step that resets an ended episode is paid for and not
-counted; with SAME_STEP every step counts, but final observations are handed out besides.
+`gymnasium.make_vec` with its defaults except the autoreset mode: every step returns one-hot
+observations, rewards and action masks as new numpy arrays, and actions are sampled from the mask.
+With NEXT_STEP, Gymnasium's default, the step that resets a finished episode takes time but is not
+counted; with SAME_STEP every step counts, but final observations are returned as well.
 """
 
 from common import HEIGHT, NDIM, measure, report, stepping_arguments, use_one_thread
@@ -14,7 +14,7 @@ import gymnasium  # noqa: E402
 import numpy as np  # noqa: E402
 
 import gfn_gym  # noqa: E402, F401
-from gfn_gym.mdp import sample_actions  # noqa: E402
+from gfn_gym.mdp import sample_legal_actions  # noqa: E402
 
 STEPS = 100  # of one measured call
 
@@ -40,7 +40,7 @@ def main() -> None:
         for _ in range(STEPS):
             if args.stop == "forced":
                 mask[mask[:, :NDIM].any(axis=1), NDIM] = 0
-            _, _, terminated, _, info = env.step(sample_actions(mask, generator))
+            _, _, terminated, _, info = env.step(sample_legal_actions(mask, generator))
             mask = info["action_mask"]
             counted += args.num_envs - int(resetting.sum())
             if args.autoreset == "NextStep":

@@ -1,9 +1,9 @@
 """gfnx's trajectory balance on bit sequences: training iterations per CPU second.
 
-A loop of ours over gfnx 0.0.1's environment, reward, encoder and rollout, written after its
-repository's script (baselines/tb_bitseq.py) without that one's metrics and logging. Sizes are the
-paper's: n = 120, k = 8, 60 modes, 3 layers, 8 heads, width 64, 16 trajectories an iteration. P_B is
-uniform. Iterations are compiled into one loop, so that Python takes no part in them.
+Our own loop over gfnx 0.0.1's environment, reward, encoder and rollout, modelled on its
+repository's script (baselines/tb_bitseq.py) but without its metrics and logging. Sizes are the
+paper's: n = 120, k = 8, 60 modes, 3 layers, 8 heads, width 64, 16 trajectories per iteration. P_B
+is uniform. Iterations are compiled into one loop that does not return to Python.
 """
 
 import argparse
@@ -61,7 +61,7 @@ class TrajectoryBalance:
         self.start = {"network": weights, "log_z": jnp.zeros(())}
         rates = {"network": optax.adam(LEARNING_RATE), "log_z": optax.adam(LEARNING_RATE_Z)}
         labels = {"network": jax.tree.map(lambda _: "network", weights), "log_z": "log_z"}
-        self.optimiser = optax.multi_transform(rates, labels)
+        self.optimizer = optax.multi_transform(rates, labels)
 
     def _logits(self, weights: Any, tokens: jax.Array) -> jax.Array:
         return jax.vmap(eqx.combine(weights, self.static))(tokens)
@@ -91,15 +91,15 @@ class TrajectoryBalance:
 
     def iteration(self, _: int, carry: Any) -> Any:
         """What is jitted."""
-        key, parameters, optimiser_state = carry
+        key, parameters, optimizer_state = carry
         key, rollout_key = jax.random.split(key)
         data, _ = gfnx.utils.forward_rollout(
             rollout_key, N_TRAJECTORIES, self._behaviour, parameters["network"],
             self.env, self.env_params,
         )  # fmt: skip
         gradient = jax.grad(self._loss)(parameters, data)
-        updates, optimiser_state = self.optimiser.update(gradient, optimiser_state, parameters)
-        return key, optax.apply_updates(parameters, updates), optimiser_state
+        updates, optimizer_state = self.optimizer.update(gradient, optimizer_state, parameters)
+        return key, optax.apply_updates(parameters, updates), optimizer_state
 
 
 def main() -> None:
@@ -111,7 +111,7 @@ def main() -> None:
     args = parser.parse_args()
     loop = TrajectoryBalance(args.n, args.k, 60, args.seed)
     advance = jax.jit(lambda n, start: jax.lax.fori_loop(0, n, loop.iteration, start))
-    start = (jax.random.PRNGKey(args.seed), loop.start, loop.optimiser.init(loop.start))
+    start = (jax.random.PRNGKey(args.seed), loop.start, loop.optimizer.init(loop.start))
     start = jax.block_until_ready(advance(jnp.int32(3), start))  # compiled, and warm
     wall, cpu = time.perf_counter(), time.process_time()
     _, parameters, _ = jax.block_until_ready(advance(jnp.int32(args.iterations), start))

@@ -1,7 +1,7 @@
 """Runs the SoftDQN script of a gfnx checkout and reads what it prints.
 
-The script (baselines/soft_dqn_hypergrid.py) is started as it is, in a process of its own, with
-the checkout's package before the installed one, since the two change together. Hydra overrides
+The script (baselines/soft_dqn_hypergrid.py) runs unchanged in its own process, with the checkout's
+package before the installed one, since the two change together. Hydra overrides
 set the grid, the seed, the number of iterations and where its checkpoint goes, and switch its
 online logging off.
 
@@ -34,7 +34,7 @@ DISTANCE = re.compile(r"'eval/tv': ([-+.\deE]+|nan)")
 
 
 class ScriptError(RuntimeError):
-    """The script could not be found, failed, or printed what this module cannot read."""
+    """The script could not be found, failed, or printed something that this module cannot read."""
 
 
 def find_script(source: Path) -> Path:
@@ -92,7 +92,7 @@ def read_rows(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
 def run_script(
     source: Path, folder: Path, seed: int, iterations: int, every: int
 ) -> list[dict[str, Any]]:
-    """Train with the checkout's script; its checkpoint lies in `folder` afterwards."""
+    """Train with the checkout's script; its checkpoint is in `folder` afterwards."""
     script = find_script(source)
     paths = [str(script.parents[1] / "src"), str(script.parents[1])]
     if "PYTHONPATH" in os.environ:

@@ -1,22 +1,21 @@
-"""gfnx's SoftDQN on the 20^4 hypergrid: how fast it trains, and how close it comes.
+"""gfnx's SoftDQN on the 20^4 hypergrid: training rate and exact distance.
 
-SoftDQN is a script of gfnx's repository (baselines/soft_dqn_hypergrid.py), not part of its
-package. By default this file runs a loop of its own over the installed gfnx, with that script's
-settings:
+SoftDQN is a script in gfnx's repository (baselines/soft_dqn_hypergrid.py), not part of its
+package. By default this file runs its own loop on the installed gfnx, with that script's settings:
 
 - 16 on-policy trajectories per iteration by `forward_rollout`, no replay. One gradient step on
-  all of their transitions, the padding masked out: 16 x 80 rows, some 600 of them real. That is
+  all of their transitions, the padding masked out: 16 x 80 rows, about 600 of them real. That is
   not the paper's 256 transitions from a replay buffer.
 - An MLP 80-256-256 with ReLU, dueling: Q(s, .) = V(s) + log softmax(A(s, .)) over the legal
   actions. Behaviour softmax(A), with probability 1e-3 per step uniform.
 - Target log R(x) on stop, else log P_B + V_target(s'), P_B uniform. Huber loss, stops weighted
   by 5, averaged over the real transitions. Adam 1e-3, target network moved by 0.25 each time.
 
-Left out is what that script spends on its own metrics and log, so this loop should run no slower.
-Iterations run inside one jitted fori_loop per evaluation interval; compilation and evaluation
-are off the clock.
+The script's metrics and logging are left out, so this loop should not be slower than the script.
+Iterations run inside one jitted fori_loop per evaluation interval; compilation and evaluation are
+off the clock.
 
-`--gfnx-source DIR` runs the real script of a checkout instead; see gfnx_script.py.
+`--gfnx-source DIR` runs the original script from a checkout instead; see gfnx_script.py.
 
 The CSV has a row per evaluation: iteration, trajectories, transitions, cpu_seconds (training
 only), total_variation (exact, of the online network's policy without exploration).
@@ -60,12 +59,12 @@ Parameters = list[dict[str, jax.Array]]
 
 
 class Training(NamedTuple):
-    """What one iteration hands to the next."""
+    """The state passed from one iteration to the next."""
 
     key: jax.Array
     online: Parameters
     target: Parameters
-    optimiser_state: Any
+    optimizer_state: Any
     transitions: jax.Array
 
 
@@ -98,7 +97,7 @@ class SoftDQN:
         reward = gfnx.GeneralHypergridRewardModule(*REWARD)
         self.env = gfnx.HypergridEnvironment(reward, dim=NDIM, side=HEIGHT)
         self.env_params = self.env.init(jax.random.PRNGKey(0))
-        self.optimiser = optax.adam(LEARNING_RATE)
+        self.optimizer = optax.adam(LEARNING_RATE)
 
     def start(self, seed: int) -> Training:
         """A fresh network; the target begins as its copy."""
@@ -106,7 +105,7 @@ class SoftDQN:
         sizes = (NDIM * HEIGHT, HIDDEN, HIDDEN, self.env.action_space.n + 1)
         online = initial_parameters(network_key, sizes)
         target = jax.tree.map(jnp.copy, online)
-        return Training(key, online, target, self.optimiser.init(online), jnp.zeros((), jnp.int32))
+        return Training(key, online, target, self.optimizer.init(online), jnp.zeros((), jnp.int32))
 
     def _behaviour(
         self, key: jax.Array, observations: jax.Array, online: Parameters
@@ -151,11 +150,11 @@ class SoftDQN:
         batch = gfnx.utils.split_traj_to_transitions(trajectories)
         targets = self._targets(batch, training.target)
         gradients = jax.grad(self._loss)(training.online, batch, targets)
-        updates, optimiser_state = self.optimiser.update(gradients, training.optimiser_state)
+        updates, optimizer_state = self.optimizer.update(gradients, training.optimizer_state)
         online = optax.apply_updates(training.online, updates)
         target = optax.incremental_update(online, training.target, TARGET_RATE)
         transitions = training.transitions + (~batch.pad).sum(dtype=jnp.int32)
-        return Training(key, online, target, optimiser_state, transitions)
+        return Training(key, online, target, optimizer_state, transitions)
 
 
 def log_policy_of_all_states(online: Parameters, chunk: int = 16_000) -> np.ndarray:

@@ -1,14 +1,14 @@
 """Raw speed of gfnx's hypergrid: its own rollout, and a lean scan over its step.
 
 rollout: `gfnx.utils.forward_rollout` under a uniform policy, jitted with everything that it
-returns. It always computes `max_steps_in_episode + 1` = 81 steps per environment. Steps that
-only pad a finished episode are paid for, because its users pay for them, and not counted,
-because they are no transitions. With `--stop uniform` an episode is about 5 transitions long,
+returns. It always computes `max_steps_in_episode + 1` = 81 steps per environment. The time of steps
+that only pad a finished episode is included, as its users pay for it, but they are not counted as
+transitions. With `--stop uniform` an episode is about 5 transitions long,
 so most of the 81 are padding; with `--stop forced` 77 of them count, its best case.
 
 scan: a jitted `lax.scan` over the environment's batched step that resets finished environments
-in the same step, so that all transitions count. This is no function of gfnx but what one could
-write around its environment. Legal actions are drawn with one random number each instead of
+in the same step, so that all transitions count. gfnx has no such function; one could write it
+around its environment. Legal actions are sampled with one random number each instead of
 gfnx's Gumbel trick. State, observation and mask are carried from step to step as a policy would
 need them; `--observations no` drops the one-hot observation, which XLA then never computes.
 

@@ -1,22 +1,22 @@
 """Raw speed of torchgfn's hypergrid: its environment's step loop.
 
-One round asks the states for their forward masks, draws a uniform legal action for each
-environment, takes the log reward of those that stop, steps the others and puts fresh initial
-states where an episode ended. torchgfn's sampler leaves finished trajectories in its batch as
-sink states and steps around them; here a finished environment starts again in the same round,
-so every transition counted is a real one: an edge of the DAG, the stop included.
+One round reads the states' forward masks, samples a uniform legal action for each environment,
+computes the log reward of those that stop, steps the others and puts new initial states where an
+episode ended. torchgfn's sampler leaves finished trajectories in its batch as sink states and steps
+around them; here a finished environment starts again in the same round, so every transition counted
+is a real one: an edge of the DAG, including the stop.
 
 Two loops:
 
-library: steps with `env._step`, the call that torchgfn's own sampler makes: it separates what
-exits, steps the rest and fills in sink states. What a user of the library gets.
+library: steps with `env._step`, the call that torchgfn's own sampler makes: it separates
+exiting states, steps the rest and fills in sink states. This is what a user of the library gets.
 
-lean: steps the whole batch with `HyperGrid.step`, which takes no exit action, hands the
-stopping rows a harmless one and overwrites them. The fastest that the public interface allows.
+lean: steps the whole batch with `HyperGrid.step`, which takes no exit action, gives the stopping
+rows a harmless one and overwrites them. This is the fastest that the public interface allows.
 
-`--observations yes` also encodes the new states by torchgfn's `KHotPreprocessor`, as its
-networks read them and as other libraries' steps return them. Without it the loop makes no
-observation at all, which is in torchgfn's favour.
+`--observations yes` also encodes the new states with torchgfn's `KHotPreprocessor`, as its networks
+read them and as other libraries' steps return them. Without it the loop computes no observation at
+all, which favours torchgfn.
 """
 
 from collections.abc import Callable
@@ -70,7 +70,7 @@ def make_step(env: HyperGrid, loop: str) -> Step:
 def make_run(
     env: HyperGrid, num_envs: int, rounds: int, stop: str, loop: str, observe: bool
 ) -> Callable[[], int]:
-    """A function that goes on stepping the same batch for some rounds at each call."""
+    """A function that steps the same batch further for some rounds at each call."""
     step = make_step(env, loop)
     preprocessor = KHotPreprocessor(height=HEIGHT, ndim=NDIM)
     states = env.reset(num_envs)

@@ -1,7 +1,9 @@
-"""sb3-contrib's MaskablePPO on a GFN environment, evaluated by the same exact call.
+"""sb3-contrib's MaskablePPO on a GFN environment, evaluated by the same exact call as our agents.
 
-MaskablePPO pays for the entropy of each single choice, not for that of all that is to come, so
-its optimum is not R/Z: the exact total variation shows what that costs.
+    python examples/libraries/maskable_ppo.py --ndim 2 --height 8
+
+MaskablePPO's bonus counts the entropy of the current choice only, not that of the choices to come,
+so its optimum is not R/Z: the exact total variation shows what that costs.
 """
 
 from __future__ import annotations
@@ -22,9 +24,9 @@ class Args:
     """Train MaskablePPO on a small hypergrid."""
 
     ndim: int = 2
-    """Coordinates of the grid."""
+    """Number of coordinates of the grid."""
     height: int = 8
-    """Values of a coordinate."""
+    """Number of values of a coordinate."""
     timesteps: int = 100_000
     """Environment steps."""
     ent_coef: float = 1.0
@@ -39,10 +41,10 @@ def main(args: Args) -> None:
     dag = env.unwrapped.dag
     model = MaskablePPO(
         "MlpPolicy",
-        GFNVecEnv(env.unwrapped.mdp, 32),  # env itself does as well, more slowly
+        GFNVecEnv(env.unwrapped.mdp, 32),  # env itself works too, but is slower
         gamma=1.0,
         ent_coef=args.ent_coef,
-        normalize_advantage=False,  # the entropy and the reward are in the same unit
+        normalize_advantage=False,  # entropy and reward have the same unit
         n_steps=64,
         batch_size=256,
         n_epochs=4,

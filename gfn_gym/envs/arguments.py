@@ -1,28 +1,19 @@
-"""Checks of the arguments that environments take; each message names argument, value and rule."""
+"""The old place of :mod:`gfn_gym.arguments`, which serves agents and evaluation as well."""
 
 from __future__ import annotations
 
-import math
-from numbers import Real
 from typing import Any
 
-import numpy as np
+from gfn_gym.arguments import is_finite, number, whole
+
+__all__ = ["integer", "is_finite", "positive"]
 
 
 def integer(name: str, value: Any, least: int) -> int:
-    """Return ``value`` as int, or raise a ValueError unless it is one of at least ``least``."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name}={value!r} must be an integer of at least {least}")
-    return int(value)
-
-
-def is_finite(value: Any) -> bool:
-    """Whether a value is a real number, neither NaN nor infinite."""
-    return isinstance(value, Real) and math.isfinite(value)
+    """Return an integer of at least ``least``: :func:`gfn_gym.arguments.whole`."""
+    return whole(name, value, least=least)
 
 
 def positive(name: str, value: Any) -> float:
-    """Return ``value`` as float, or raise a ValueError unless it is finite and above 0."""
-    if not (is_finite(value) and value > 0):
-        raise ValueError(f"{name}={value!r} must be a finite number above 0")
-    return float(value)
+    """Return a finite number above 0: :func:`gfn_gym.arguments.number`."""
+    return number(name, value, above=0)

@@ -10,8 +10,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from gfn_gym.arguments import number, whole
 from gfn_gym.dag import DAG, Actions, Floats, Mask, States
-from gfn_gym.envs.arguments import integer, positive
 from gfn_gym.envs.bit_sequence_render import characters, render_ansi, render_rgb
 
 PIECES = ("00000000", "11111111", "11110000", "00001111", "00111100")
@@ -84,12 +84,12 @@ class BitSequence(DAG):
         seed: int = 0,
         modes: Sequence[str] | None = None,
     ):
-        self.n, self.k = integer("n", n, least=1), integer("k", k, least=1)
+        self.n, self.k = whole("n", n, least=1), whole("k", k, least=1)
         if self.n % self.k:
             raise ValueError(f"k={k!r} must divide n={n!r}: a sequence is a row of words of k bits")
         if self.k > LARGEST_K:
             raise ValueError(f"k={k!r} must be at most {LARGEST_K}, or actions are too many")
-        self.reward_exponent = positive("reward_exponent", reward_exponent)
+        self.reward_exponent = number("reward_exponent", reward_exponent, above=0)
         self.mode_threshold = _threshold(mode_threshold, self.n)
         self.n_positions, self.n_words = self.n // self.k, 2**self.k
         self.empty = self.n_words
@@ -225,7 +225,7 @@ def draw_modes(n: int, n_modes: int, seed: int) -> list[str]:
             f"n={n!r} must be a multiple of {length}, since modes are drawn in pieces of {length} "
             "bits; or pass modes=, a list of bit strings"
         )
-    shape = (integer("n_modes", n_modes, least=1), n // length)
+    shape = (whole("n_modes", n_modes, least=1), n // length)
     generator = _generator(seed)
     return ["".join(PIECES[piece] for piece in row) for row in generator.choice(5, shape)]
 
@@ -266,12 +266,12 @@ def _pack(bits: NDArray[np.bool_]) -> Packed:
 
 
 def _threshold(value: int | None, n: int) -> int:
-    return n // 4 if value is None else integer("mode_threshold", value, least=0)
+    return n // 4 if value is None else whole("mode_threshold", value, least=0)
 
 
 def _generator(seed: Any) -> np.random.RandomState:
     """The generator of the paper's code, so that modes and test set are the same."""
-    if integer("seed", seed, least=0) >= 2**32:
+    if whole("seed", seed, least=0) >= 2**32:
         raise ValueError(f"seed={seed!r} must be below 2**32")
     return np.random.RandomState(seed)
 
@@ -279,9 +279,9 @@ def _generator(seed: Any) -> np.random.RandomState:
 def _checked(name: str, strings: Any, n: int) -> Sequence[str]:
     if isinstance(strings, str) or not isinstance(strings, Sequence) or not len(strings):
         raise ValueError(f"{name}={strings!r} must be a list of bit strings, at least one")
-    for number, string in enumerate(strings):
+    for place, string in enumerate(strings):
         if not isinstance(string, str) or len(string) != n or set(string) - {"0", "1"}:
             raise ValueError(
-                f"{name}[{number}]={string!r} must be a string of n={n} characters 0 or 1"
+                f"{name}[{place}]={string!r} must be a string of n={n} characters 0 or 1"
             )
     return strings

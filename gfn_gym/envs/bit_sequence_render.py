@@ -37,20 +37,20 @@ def _lines(row: NDArray[np.str_], k: int) -> list[NDArray[np.str_]]:
 
 
 def render_rgb(bits: Bits, filled: Bits, mode: Bits, k: int) -> NDArray[np.uint8]:
-    """Draw a walk (t, n) from top to bottom, and under it the mode (n,) nearest to its end.
+    """Draw a path (t, n) from top to bottom, and under it the mode (n,) nearest to its end.
 
     Blue is 0, yellow 1, grey empty; bits of the last state that differ from the mode are framed
     red. uint8, (height, width, 3).
     """
     colours = np.where(bits[..., None], ONE, ZERO)
     colours = np.where(filled[..., None], colours, EMPTY)
-    walk = _cells(colours, k)
+    path = _cells(colours, k)
     wrong = filled[-1] & (bits[-1] != mode)
     for column in np.flatnonzero(wrong):
-        _frame(walk[-CELL:, column * CELL : (column + 1) * CELL])
-    gap = np.full((CELL // 2, walk.shape[1], 3), 255, dtype=np.uint8)
+        _frame(path[-CELL:, column * CELL : (column + 1) * CELL])
+    gap = np.full((CELL // 2, path.shape[1], 3), 255, dtype=np.uint8)
     target = _cells(np.where(mode[None, :, None], ONE, ZERO), k)
-    return np.concatenate([walk, gap, target])
+    return np.concatenate([path, gap, target])
 
 
 def _cells(colours: NDArray[np.int64], k: int) -> NDArray[np.uint8]:

@@ -11,8 +11,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from gfn_gym.arguments import is_finite, number, whole
 from gfn_gym.dag import DAG, Actions, Floats, Mask, States, check_log_reward
-from gfn_gym.envs.arguments import integer, is_finite, positive
 from gfn_gym.envs.hypergrid_render import render_ansi, render_rgb
 
 
@@ -48,10 +48,10 @@ LARGEST_DRAWN = 128  # cells on a side, of 20 pixels each
 
 
 class Hypergrid(DAG):
-    """A grid of ``height**ndim`` cells, walked from the origin, with modes near its corners.
+    """A grid of ``height**ndim`` cells, explored from the origin, with modes near its corners.
 
     ## Description
-    A state is a cell x of {0, …, height−1}^ndim. The walk starts at the origin, adds 1 to one
+    A state is a cell x of {0, …, height−1}^ndim. A trajectory starts at the origin, adds 1 to one
     coordinate a step and stops anywhere; the cell where it stops is the object (Bengio et al.
     2021, arXiv:2106.04399; settings of Tiapkin et al. 2024, arXiv:2310.12934). Rows are int32
     (n, ndim).
@@ -100,9 +100,9 @@ class Hypergrid(DAG):
         reward_exponent: float = 1.0,
         render_axes: tuple[int, int] = (0, 1),
     ):
-        self.ndim = integer("ndim", ndim, least=1)
-        self.height = integer("height", height, least=2)
-        self.reward_exponent = positive("reward_exponent", reward_exponent)
+        self.ndim = whole("ndim", ndim, least=1)
+        self.height = whole("height", height, least=2)
+        self.reward_exponent = number("reward_exponent", reward_exponent, above=0)
         self.reward = reward
         self.render_axes = _axes(render_axes, self.ndim)
 
@@ -194,7 +194,7 @@ class Hypergrid(DAG):
     # ---- drawing ----------------------------------------------------------------------------
 
     def render(self, trajectory: States, mode: str) -> Any:
-        """Draw log R over the pair ``render_axes`` as a heat map, and the walk over it."""
+        """Draw log R over the pair ``render_axes`` as a heat map, and the trajectory over it."""
         if mode not in self.render_modes:
             raise ValueError(f"render mode {mode!r} is not one of {list(self.render_modes)}")
         if self.height > LARGEST_DRAWN:
@@ -207,11 +207,11 @@ class Hypergrid(DAG):
         plane[:, second] = columns
         plane[:, first] = rows  # last, so that a grid of one dimension is drawn as a strip
         log_reward = self.log_reward(plane).reshape(self.height, self.height)
-        walk = trajectory[:, [first, second]]
+        path = trajectory[:, [first, second]]
         if first == second:
-            log_reward, walk = log_reward[:, :1], np.stack([walk[:, 0], 0 * walk[:, 0]], axis=1)
+            log_reward, path = log_reward[:, :1], np.stack([path[:, 0], 0 * path[:, 0]], axis=1)
         draw = render_ansi if mode == "ansi" else render_rgb
-        return draw(log_reward, walk)
+        return draw(log_reward, path)
 
 
 def _axes(axes: tuple[int, int], ndim: int) -> tuple[int, int]:

@@ -10,9 +10,9 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
+from gfn_gym.arguments import choice, number, whole
 from gfn_gym.dag import DAG, Actions, Floats, Mask, States
 from gfn_gym.envs import ising_exact
-from gfn_gym.envs.arguments import integer, is_finite
 from gfn_gym.envs.ising_render import render_ansi, render_rgb
 
 ORDERS = ("any", "raster")
@@ -81,15 +81,11 @@ class Ising(DAG):
         couplings: ArrayLike | None = None,
         order: str = "any",
     ):
-        self.J, self.beta = _finite("J", J), _finite("beta", beta)
-        if self.beta < 0:
-            raise ValueError(f"beta={beta!r} must be at least 0; a negative J makes spins differ")
-        if order not in ORDERS:
-            raise ValueError(f"order={order!r} must be one of {list(ORDERS)}")
-        self.order = order
+        self.J, self.beta = number("J", J), number("beta", beta, least=0)
+        self.order = choice("order", order, ORDERS)
         self.L: int | None = None  # None where there is no torus
         if couplings is None:
-            self.L = integer("L", L, least=2)
+            self.L = whole("L", L, least=2)
             matrix = torus(self.L)
         else:
             if L != DEFAULT_L:
@@ -207,12 +203,6 @@ def torus(side: int) -> Floats:
     for axis in (0, 1):
         np.add.at(bonds, (site.ravel(), np.roll(site, -1, axis=axis).ravel()), 1.0)
     return bonds + bonds.T
-
-
-def _finite(name: str, value: Any) -> float:
-    if not is_finite(value):
-        raise ValueError(f"{name}={value!r} must be a finite number")
-    return float(value)
 
 
 def _array(name: str, value: Any) -> Floats:

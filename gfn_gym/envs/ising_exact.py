@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from gfn_gym.arguments import whole
 from gfn_gym.dag import Floats
-from gfn_gym.envs.arguments import integer
 from gfn_gym.graph import batches
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def sampling_floor(distribution: Distribution, n: int) -> float:
     """
     total = 0.0
     for p in distribution[1].tolist():
-        m = math.floor(integer("n", n, least=1) * p) + 1
+        m = math.floor(whole("n", n, least=1) * p) + 1
         if 0 < p < 1 and m <= n:
             log_ways = math.lgamma(n + 1) - math.lgamma(m + 1) - math.lgamma(n - m + 1)
             log_rest = m * math.log(p) + (n - m + 1) * math.log1p(-p)

@@ -8,17 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gfn_gym.dag import DAG, Floats, States
+from gfn_gym.edges import in_edges
 from gfn_gym.evaluation.exact import log_terminal_distribution
 from gfn_gym.evaluation.metrics import pearson, spearman
 from gfn_gym.evaluation.policy import Policy, checked_backward_policy
-from gfn_gym.evaluation.sampling import (
-    all_parallel,
-    check_objects,
-    check_reached_start,
-    walk_back,
-)
+from gfn_gym.evaluation.sampling import check_objects, check_reached_start, draw_backward
 from gfn_gym.graph import Graph, Indices, batches, lay_out
 from gfn_gym.mdp import MDP, BackwardPolicy, log_reward_of
+from gfn_gym.ragged import ragged_ranges
 
 
 @dataclass(slots=True)
@@ -104,8 +101,8 @@ def _log_ratios(
     wanted = np.repeat(objects, n_samples, axis=0)
     log_ratio = np.empty(len(wanted))
     for part in batches(len(wanted), batch_size):
-        walks = walk_back(mdp, policy, wanted[part], generator)
-        log_ratio[part] = walks.log_forward - walks.log_backward
+        drawn = draw_backward(mdp, policy, wanted[part], generator)
+        log_ratio[part] = drawn.log_forward - drawn.log_backward
     return log_ratio.reshape(len(objects), n_samples)
 
 
@@ -150,7 +147,7 @@ class Ancestry:
         self, dag: DAG, objects: ArrayLike, max_ancestors: int = 1000, checked: bool = False
     ):
         states = np.asarray(objects) if checked else check_objects(dag, objects)
-        search = _Search(dag, states, max_ancestors)
+        search = _AncestorSearch(dag, states, max_ancestors)
         search.run()
         self.exact: NDArray[np.bool_] = search.kept
         self.graph: Graph | None = search.graph() if self.exact.any() else None
@@ -226,37 +223,61 @@ class ExactCorrelation:
         }
 
 
-class _Search:
+class _AncestorSearch:
     """Breadth first from the objects towards s0, until an object has too many ancestors.
 
-    States are numbered as they are found. Each is expanded once, however many objects it leads to.
+    States are numbered as they are found. Each is expanded once, in that order, however many
+    objects it leads to. Which states are ancestors of which objects is a set of pairs of a state
+    and an object that it leads to, each written as the number state·n + object.
+
+    Attributes:
+        kept: bool (n,), which objects have not had too many ancestors so far.
     """
 
-    def __init__(self, dag: DAG, targets: States, max_states: int):
+    def __init__(self, dag: DAG, objects: States, max_states: int):
         self.dag, self.max_states = dag, max_states
-        self.n = len(targets)
+        self.n = len(objects)
         self.kept = np.full(self.n, max_states > 0)
-        self._numbers: dict[bytes, int] = {}
-        self._states: list[States] = []
-        self._parents: list[Indices] = []  # of each state that was expanded
-        self._edges: list[tuple[Indices, Indices, Indices]] = []
-        self._own = self._number(np.ascontiguousarray(targets))
-        # Pairs of a state and an object that it leads to, as the number state·n + object.
+        self._numbers: dict[bytes, int] = {}  # of each state, by its row as bytes
+        self._states = objects[:0]  # (states so far, d), in the order of their numbers
+        # The parents of the expanded states, one state after another, each parent once; those of
+        # state i are at bounds[i] to bounds[i + 1].
+        self._parents = np.zeros(0, dtype=np.int64)
+        self._bounds = np.zeros(1, dtype=np.int64)
+        self._edges: list[tuple[Indices, Indices, Indices]] = []  # parents, actions, children
+        self._own = self._number(np.ascontiguousarray(objects))  # the objects' numbers
         self._pairs = self._new = self._own * self.n + np.arange(self.n)
 
     def run(self) -> None:
+        """Go back a step at a time, from the pairs that the last step has found."""
         while len(self._new) and self.kept.any():
-            if len(self._parents) < len(self._numbers):
-                self._expand()
-            states, objects = np.divmod(self._new, self.n)
-            parents = [self._parents[state] for state in states.tolist()]
-            sizes = [len(p) for p in parents]
-            reached = np.concatenate(parents) * self.n + np.repeat(objects, sizes)
-            self._new = np.setdiff1d(reached, self._pairs)  # sorted, each once
+            self._expand()
+            self._new = np.setdiff1d(self._parent_pairs(self._new), self._pairs)
             self._pairs = np.concatenate([self._pairs, self._new])
-            counts = np.bincount(self._pairs % self.n, minlength=self.n)
-            self.kept &= counts <= self.max_states
+            n_ancestors = np.bincount(self._pairs % self.n, minlength=self.n)
+            self.kept &= n_ancestors <= self.max_states
             self._new = self._new[self.kept[self._new % self.n]]
+
+    def _parent_pairs(self, pairs: Indices) -> Indices:
+        """The pairs of the states' parents and the same objects, with repeats."""
+        states, objects = np.divmod(pairs, self.n)
+        starts = self._bounds[states]
+        rows, places = ragged_ranges(starts, self._bounds[states + 1] - starts)
+        return self._parents[places] * self.n + objects[rows]
+
+    def _expand(self) -> None:
+        """Find the edges into all states that were numbered since the last time."""
+        first = len(self._bounds) - 1  # expanded so far
+        frontier = self._states[first:]
+        rows, parents, actions = in_edges(self.dag, frontier)
+        numbers = self._number(np.ascontiguousarray(parents, dtype=frontier.dtype))
+        self._edges.append((numbers, actions, first + rows))
+        # Parallel edges come from one parent.
+        total = len(self._numbers)
+        children, distinct = np.divmod(np.unique(rows * total + numbers), total)
+        counts = np.bincount(children, minlength=len(frontier))
+        self._bounds = np.concatenate([self._bounds, self._bounds[-1] + np.cumsum(counts)])
+        self._parents = np.concatenate([self._parents, distinct])
 
     def _number(self, rows: States) -> Indices:
         """The numbers of states (m, d), new ones where they are new."""
@@ -265,48 +286,24 @@ class _Search:
             [numbers.setdefault(row.tobytes(), len(numbers)) for row in rows], dtype=np.int64
         )
         distinct, pick = np.unique(named, return_index=True)
-        self._states.append(rows[pick[distinct >= before]])
+        self._states = np.concatenate([self._states, rows[pick[distinct >= before]]])
         return named
-
-    def _expand(self) -> None:
-        """Find the parents of all states that were numbered since the last time."""
-        self._states = [np.concatenate(self._states)]
-        first, dag = len(self._parents), self.dag
-        frontier = self._states[0][first:]
-        rows, undo = np.nonzero(dag.backward_mask(frontier))
-        if not len(rows):  # s0 alone
-            self._parents += [rows] * len(frontier)
-            return
-        parents = dag.backward_step(frontier[rows], undo)
-        # Rows are compared as bytes.
-        parents = np.ascontiguousarray(parents, dtype=frontier.dtype)
-        numbers = self._number(parents)
-        # Several backward actions may lead to the same parent: the pair counts once.
-        pairs = np.column_stack([rows, numbers])
-        _, pick = np.unique(pairs, axis=0, return_index=True)
-        rows, undo, parents, numbers = rows[pick], undo[pick], parents[pick], numbers[pick]
-        splits = np.searchsorted(rows, np.arange(1, len(frontier)))
-        self._parents += np.split(numbers, splits)
-        actions = np.asarray(dag.forward_action(frontier[rows], undo), dtype=np.int64)
-        which, actions = all_parallel(dag, parents, actions, frontier[rows])
-        self._edges.append((numbers[which], actions, first + rows[which]))
 
     def graph(self) -> Graph:
         """The ancestors of the objects that were kept, laid out."""
-        states = np.concatenate(self._states)
-        kept_pairs = self._pairs[self.kept[self._pairs % self.n]]
-        wanted = np.zeros(len(states), dtype=bool)
-        wanted[kept_pairs // self.n] = True
-        number = np.cumsum(wanted) - 1
+        ancestors = self._pairs[self.kept[self._pairs % self.n]] // self.n
+        wanted = np.zeros(len(self._states), dtype=bool)
+        wanted[ancestors] = True
+        number = np.cumsum(wanted) - 1  # of the wanted states, among themselves
         nothing = np.zeros(0, dtype=np.int64)
         edges = [(nothing, nothing, nothing), *self._edges]
         parents, actions, children = (np.concatenate(column) for column in zip(*edges, strict=True))
         inside = wanted[children]  # and so are all their parents
-        finished = np.zeros(len(states), dtype=bool)
+        finished = np.zeros(len(self._states), dtype=bool)
         finished[self._own[self.kept]] = True
         return lay_out(
             self.dag,
-            states[wanted],
+            self._states[wanted],
             number[parents[inside]],
             actions[inside],
             number[children[inside]],

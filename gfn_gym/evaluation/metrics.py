@@ -98,8 +98,8 @@ def eubo(
     Raises:
         ValueError: as :func:`sample_backward`.
     """
-    walks = sample_backward(dag, policy, objects, seed, batch_size, backward_policy)
-    return float(walks.log_weights().mean())
+    drawn = sample_backward(dag, policy, objects, seed, batch_size, backward_policy)
+    return float(drawn.log_weights().mean())
 
 
 # ---- the best -------------------------------------------------------------------------------

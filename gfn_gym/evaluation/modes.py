@@ -16,7 +16,7 @@ from gfn_gym.mdp import BackwardPolicy, log_reward_of
 
 @runtime_checkable
 class HasModes(Protocol):
-    """A domain with known modes, such as :class:`gfn_gym.envs.bit_sequence.BitSequence`."""
+    """A domain with known modes; a :class:`gfn_gym.DAG` with these members is one."""
 
     @property
     def modes(self) -> States:
@@ -92,8 +92,8 @@ def reward_correlation(
     """Return Spearman's correlation of R and P_θ over given objects.
 
     log P_θ is estimated by ``n_samples`` backward trajectories each (:func:`log_likelihood`); in
-    arXiv:2310.12934 by 10, over :func:`gfn_gym.envs.bit_sequence.flipped_modes`. They are drawn
-    from ``backward_policy``; None is uniform.
+    arXiv:2310.12934 by 10, over objects near the modes. They are drawn from ``backward_policy``;
+    None is uniform.
 
     Returns:
         - ``spearman``;

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
 from gfn_gym.dag import DAG, Actions, Floats, States
+from gfn_gym.edges import Edges, parallel_edges
 from gfn_gym.evaluation.policy import (
     Policy,
     checked_backward_policy,
@@ -18,7 +19,13 @@ from gfn_gym.evaluation.policy import (
     log_probs_of_actions,
 )
 from gfn_gym.graph import Indices, batches, inside
-from gfn_gym.mdp import MDP, BackwardPolicy, log_reward_of, sample_actions, sample_from
+from gfn_gym.mdp import (
+    MDP,
+    BackwardPolicy,
+    log_reward_of,
+    sample_from_log_probs,
+    sample_legal_actions,
+)
 
 
 @dataclass(slots=True)
@@ -63,7 +70,7 @@ def sample(
         n: how many, at least 1.
         seed: of a generator of its own, or a generator to go on with. The same seed and
             batch_size give the same samples.
-        batch_size: so many trajectories are built at once; bounds the memory.
+        batch_size: trajectories built at once; bounds the memory.
         backward_policy: log-probabilities of backward actions for ``log_backward``; None is
             uniform.
 
@@ -75,28 +82,28 @@ def sample(
     mdp = MDP(dag, checked_backward_policy(dag, backward_policy))
     return _concatenate(
         [
-            _walk_forward(mdp, policy, part.stop - part.start, generator)
+            _draw_forward(mdp, policy, part.stop - part.start, generator)
             for part in batches(n, batch_size)
         ]
     )
 
 
-def _walk_forward(mdp: MDP, policy: Policy, n: int, generator: np.random.Generator) -> Samples:
+def _draw_forward(mdp: MDP, policy: Policy, n: int, generator: np.random.Generator) -> Samples:
     states = mdp.dag.initial_states(n)
-    walked = Samples(states.copy(), np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n, np.int64))
+    drawn = Samples(states.copy(), np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n, np.int64))
     rows = np.arange(n)  # the trajectories that still go on; states are theirs
     while len(rows):
         log_probs = log_probs_of(mdp.dag, policy, states)
-        actions = sample_from(log_probs, generator)
+        actions = sample_from_log_probs(log_probs, generator)
         edge = mdp.step(states, actions)
-        walked.log_forward[rows] += log_probs[np.arange(len(rows)), actions]
-        walked.log_backward[rows] += edge.log_backward
-        walked.lengths[rows] += 1
+        drawn.log_forward[rows] += log_probs[np.arange(len(rows)), actions]
+        drawn.log_backward[rows] += edge.log_backward
+        drawn.lengths[rows] += 1
         over = rows[edge.done]
-        walked.states[over] = edge.next_states[edge.done]
-        walked.log_reward[over] = edge.log_reward[edge.done]
+        drawn.states[over] = edge.next_states[edge.done]
+        drawn.log_reward[over] = edge.log_reward[edge.done]
         rows, states = rows[~edge.done], edge.next_states[~edge.done]
-    return walked
+    return drawn
 
 
 def sample_backward(
@@ -107,7 +114,7 @@ def sample_backward(
     batch_size: int = 1024,
     backward_policy: BackwardPolicy | None = None,
 ) -> Samples:
-    """Draw one trajectory to each given object from P_B(τ | x), walking back to s0.
+    """Draw one trajectory to each given object from P_B(τ | x), from the object back to s0.
 
     P_B is a distribution over edges: where several actions lead from the parent to the state,
     each is equally likely.
@@ -117,7 +124,7 @@ def sample_backward(
         policy: states → log-probabilities, for ``log_forward`` of the same trajectories.
         objects: (n, d), finished objects; repeat a row for several trajectories to it.
         seed: of a generator of its own, or a generator to go on with.
-        batch_size: so many trajectories are walked at once; bounds the memory.
+        batch_size: trajectories drawn at once; bounds the memory.
         backward_policy: log-probabilities of backward actions; None is uniform.
 
     Returns:
@@ -133,13 +140,15 @@ def sample_backward(
     mdp = MDP(dag, checked_backward_policy(dag, backward_policy))
     return _concatenate(
         [
-            walk_back(mdp, policy, states[part], generator)
+            draw_backward(mdp, policy, states[part], generator)
             for part in batches(len(states), batch_size)
         ]
     )
 
 
-def walk_back(mdp: MDP, policy: Policy, objects: States, generator: np.random.Generator) -> Samples:
+def draw_backward(
+    mdp: MDP, policy: Policy, objects: States, generator: np.random.Generator
+) -> Samples:
     """:func:`sample_backward` of one batch of checked objects."""
     dag, n = mdp.dag, len(objects)
     log_forward, log_backward, lengths = np.zeros(n), np.zeros(n), np.zeros(n, np.int64)
@@ -148,67 +157,32 @@ def walk_back(mdp: MDP, policy: Policy, objects: States, generator: np.random.Ge
         lengths += 1
     rows, states = np.arange(n), objects
     while True:
-        on_the_way = dag.backward_mask(states).any(axis=1)
-        check_reached_start(dag, states[~on_the_way])
-        rows, states = rows[on_the_way], states[on_the_way]
+        unfinished = dag.backward_mask(states).any(axis=1)
+        check_reached_start(dag, states[~unfinished])
+        rows, states = rows[unfinished], states[unfinished]
         if not len(rows):
             log_reward = log_reward_of(dag, objects)
             return Samples(objects, log_reward, log_forward, log_backward, lengths)
-        undo = sample_from(mdp.backward_log_probs(states), generator)
+        undo = sample_from_log_probs(mdp.backward_log_probs(states), generator)
         parents = dag.backward_step(states, undo)
-        actions = _draw_parallel(dag, parents, dag.forward_action(states, undo), states, generator)
+        redo = np.asarray(dag.forward_action(states, undo))
+        actions = _draw_parallel(dag, Edges(parents, redo, states), generator)
         log_forward[rows] += log_probs_of_actions(dag, policy, parents, actions)
         log_backward[rows] += mdp.log_backward(parents, actions, states)
         lengths[rows] += 1
         states = parents
 
 
-def _draw_parallel(
-    dag: DAG, parents: States, actions: Actions, children: States, generator: np.random.Generator
-) -> Actions:
-    """Choose uniformly among the actions that lead from each parent to its child."""
-    actions = np.array(actions)
-    many = np.flatnonzero(dag.n_parallel(parents, actions) > 1)
+def _draw_parallel(dag: DAG, edges: Edges, generator: np.random.Generator) -> Actions:
+    """Choose uniformly among the actions that lead from each edge's state to its next state."""
+    actions = edges.actions.copy()
+    many = np.flatnonzero(dag.n_parallel(edges) > 1)
     if len(many):
-        rows, found = parallel_actions(dag, parents[many], actions[many], children[many])
+        rows, found = parallel_edges(dag, edges[many])
         same = np.zeros((len(many), dag.n_actions), dtype=bool)
-        same[rows, found] = True
-        actions[many] = sample_actions(same, generator)
+        same[rows, found.actions] = True
+        actions[many] = sample_legal_actions(same, generator)
     return actions
-
-
-def parallel_actions(
-    dag: DAG, parents: States, actions: Actions, children: States
-) -> tuple[Indices, Indices]:
-    """Return all actions that lead from each parent to its child: their rows, and the actions.
-
-    Args:
-        dag: the DAG.
-        parents, actions, children: (n, d), (n,), (n, d): one such action of each row.
-    """
-    found: list[tuple[Indices, Indices]] = []
-    for part in batches(len(parents), 256):  # a row may have thousands of actions
-        rows, steps = np.nonzero(dag.parallel_candidates(parents[part], actions[part]))
-        rows += part.start
-        nexts, _ = dag.step(parents[rows], steps)
-        same = (nexts == children[rows]).all(axis=1)  # never the stop, which changes nothing
-        found.append((rows[same], steps[same]))
-    rows, steps = (np.concatenate(column) for column in zip(*found, strict=True))
-    return rows, steps
-
-
-def all_parallel(
-    dag: DAG, parents: States, actions: Indices, children: States
-) -> tuple[Indices, Indices]:
-    """Of edges (m,), all that are parallel to them: to which each is, and its action."""
-    many = np.flatnonzero(dag.n_parallel(parents, actions) > 1)
-    single = np.ones(len(actions), dtype=bool)
-    single[many] = False
-    one = np.flatnonzero(single)
-    if not len(many):
-        return one, actions
-    rows, parallel = parallel_actions(dag, parents[many], actions[many], children[many])
-    return np.concatenate([one, many[rows]]), np.concatenate([actions[one], parallel])
 
 
 # ---- checks ---------------------------------------------------------------------------------

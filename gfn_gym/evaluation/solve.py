@@ -11,6 +11,7 @@ from gfn_gym.evaluation.exact import find_states, logsumexp_by_label
 from gfn_gym.evaluation.policy import checked_backward_policy
 from gfn_gym.graph import Graph, enumerate_graph
 from gfn_gym.mdp import BackwardPolicy
+from gfn_gym.ragged import ragged_ranges
 
 
 @dataclass(slots=True)
@@ -57,9 +58,8 @@ class OptimalPolicy:
         numbers = find_states(graph, states)
         log_flow = np.full((len(states), graph.dag.n_actions), -np.inf)
         first = np.searchsorted(graph.parents, numbers, side="left")
-        sizes = np.searchsorted(graph.parents, numbers, side="right") - first
-        rows = np.repeat(np.arange(len(states)), sizes)
-        edges = np.arange(len(rows)) + np.repeat(first - (np.cumsum(sizes) - sizes), sizes)
+        end = np.searchsorted(graph.parents, numbers, side="right")
+        rows, edges = ragged_ranges(first, end - first)
         log_flow[rows, graph.actions[edges]] = solution.edge_log_flow[edges]
         if graph.dag.stop_action is not None:
             log_flow[:, graph.dag.stop_action] = solution.object_log_flow[numbers]

@@ -10,8 +10,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from gfn_gym.arguments import choice, number, whole
 from gfn_gym.dag import DAG, Actions, Floats, Mask, States, check_log_reward
-from gfn_gym.envs.arguments import integer, is_finite, positive
 from gfn_gym.envs.bayesian_network import exact
 from gfn_gym.envs.bayesian_network.bits import (
     Adjacency,
@@ -275,7 +275,7 @@ class BayesianNetwork(DAG):
 
 
 def _most_parents(max_parents: int | None, d: int) -> int:
-    return d - 1 if max_parents is None else min(integer("max_parents", max_parents, 1), d - 1)
+    return d - 1 if max_parents is None else min(whole("max_parents", max_parents, 1), d - 1)
 
 
 def _set_score(
@@ -287,17 +287,13 @@ def _set_score(
     equivalent_sample_size: float,
 ) -> SetScore:
     d = len(table.names)
-    alpha_mu = positive("alpha_mu", alpha_mu)
-    size = positive("equivalent_sample_size", equivalent_sample_size)
-    if score == "bge":
+    alpha_mu = number("alpha_mu", alpha_mu, above=0)
+    size = number("equivalent_sample_size", equivalent_sample_size, above=0)
+    if choice("score", score, SCORES) == "bge":
         degrees = d + alpha_mu + 1 if alpha_w is None else alpha_w
-        if not (is_finite(degrees) and degrees > d + 1):
-            raise ValueError(f"alpha_w={alpha_w!r} must be a number above d + 1 = {d + 1}")
-        return BGe(table.real(), alpha_mu, float(degrees))
+        return BGe(table.real(), alpha_mu, number("alpha_w", degrees, above=d + 1))
     if score == "bic":
         data = table.real()
         check_enough(data, table.names, most_parents)
         return GaussianBIC(data)
-    if score == "bde":
-        return BDeu(table.codes(), size)
-    raise ValueError(f"score={score!r} must be one of {sorted(SCORES)}")
+    return BDeu(table.codes(), size)

@@ -276,12 +276,7 @@ COLLINEAR = (
     "digits left; leave one out, set max_parents, or rescale the data"
 )
 
-SCORES: dict[str, str] = {
-    "bge": "Gaussian, Bayesian",
-    "bic": "Gaussian, information criterion",
-    "bde": "discrete, Bayesian Dirichlet (BDeu)",
-}
-"""What ``score=`` takes."""
+SCORES = ("bge", "bic", "bde")
 
 LogPrior = Callable[[NDArray[np.bool_]], Floats]
 """Graphs, bool (n, d, d) → log prior up to a constant, float64 (n,)."""

@@ -7,8 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from gfn_gym.arguments import number, whole
 from gfn_gym.dag import Floats
-from gfn_gym.envs.arguments import integer, positive
 
 
 def erdos_renyi_data(
@@ -38,14 +38,14 @@ def erdos_renyi_data(
     Raises:
         ValueError: a number out of range; the message names it.
     """
-    d, n = integer("nodes", nodes, least=2), integer("observations", observations, least=1)
-    positive("noise", noise)
-    probability = 2 * positive("edges_per_node", edges_per_node) / (d - 1)
+    d, n = whole("nodes", nodes, least=2), whole("observations", observations, least=1)
+    number("noise", noise, above=0)
+    probability = 2 * number("edges_per_node", edges_per_node, above=0) / (d - 1)
     if probability > 1:
         raise ValueError(
             f"edges_per_node={edges_per_node!r} must be at most (nodes − 1)/2 = {(d - 1) / 2}"
         )
-    generator = np.random.default_rng(integer("seed", seed, least=0))
+    generator = np.random.default_rng(whole("seed", seed, least=0))
     order = generator.permutation(d)
     upper = np.triu(generator.random((d, d)) < probability, k=1)
     graph = np.zeros((d, d), dtype=bool)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gfn_gym.envs.molecule.trees import Ints, Trees
 from gfn_gym.envs.molecule.vocabulary import Vocabulary
+from gfn_gym.ragged import ragged_ranges
 
 Codes = NDArray[np.uint64]
 Floats = NDArray[np.float64]
@@ -91,13 +92,13 @@ class Canonicaliser:
             contents: (m, S), of the slots, the mark of the bond among them.
         """
         counts = self._n_symmetries[block]
-        starts = np.cumsum(counts) - counts
-        within = np.arange(counts.sum()) - np.repeat(starts, counts)
-        candidates = within + np.repeat(self._first_symmetry[block], counts)
+        # All symmetries of all nodes, K in all: the node of each, (K,), and which it is, (K,).
+        nodes, candidates = ragged_ranges(self._first_symmetry[block], counts)
         # Slot i moves to σ(i), so it is weighted by the constant of that place.
-        sums = np.einsum("ms,ms->m", np.repeat(contents, counts, axis=0), self._weights[candidates])
+        sums = np.einsum("ks,ks->k", contents[nodes], self._weights[candidates])
+        starts = np.cumsum(counts) - counts  # of each node's symmetries among the K
         least = np.minimum.reduceat(sums, starts)
-        attained = sums == np.repeat(least, counts)
+        attained = sums == least[nodes]
         ties = np.add.reduceat(attained.astype(np.int64), starts)
         first = np.flatnonzero(attained)[np.cumsum(ties) - ties]
         return mix(least + self._block_codes[block]), candidates[first], ties

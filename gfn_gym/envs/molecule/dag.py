@@ -9,16 +9,17 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium import spaces
 
+from gfn_gym.arguments import whole
 from gfn_gym.dag import DAG, Actions, Floats, Mask, Observation, States
-from gfn_gym.envs.arguments import integer
+from gfn_gym.edges import Edges
 from gfn_gym.envs.molecule.blocks import BLOCKS
 from gfn_gym.envs.molecule.canonical import LARGEST_TREE, Canonical, Canonicaliser
-from gfn_gym.envs.molecule.entries import EntryClasses
-from gfn_gym.envs.molecule.reading import read_trees
+from gfn_gym.envs.molecule.entry_classes import EntryClasses
 from gfn_gym.envs.molecule.recent import Recent
 from gfn_gym.envs.molecule.resilient import SmilesReward
 from gfn_gym.envs.molecule.rewards import StateFunction, make_reward
 from gfn_gym.envs.molecule.trees import Ints, Trees
+from gfn_gym.envs.molecule.trees_from_blocks import read_trees
 from gfn_gym.envs.molecule.vocabulary import Pair, Vocabulary, read_pairs
 
 
@@ -96,10 +97,10 @@ class Molecule(DAG):
         max_blocks: int = 8,
     ):
         self.vocabulary = Vocabulary(_pairs(blocks))
-        self.max_blocks = integer("max_blocks", max_blocks, least=1)
+        self.max_blocks = whole("max_blocks", max_blocks, least=1)
         if self.max_blocks > LARGEST_TREE:
             raise ValueError(f"max_blocks={max_blocks!r} must be at most {LARGEST_TREE}")
-        self.min_blocks = integer("min_blocks", min_blocks, least=1)
+        self.min_blocks = whole("min_blocks", min_blocks, least=1)
         if self.min_blocks > self.max_blocks:
             raise ValueError(f"min_blocks={min_blocks!r} exceeds max_blocks={max_blocks!r}")
         self.reward = make_reward(reward, self.vocabulary, self.max_blocks, reward_exponent)
@@ -279,29 +280,27 @@ class Molecule(DAG):
 
     # ---- edges ------------------------------------------------------------------------------
 
-    def backward_group(self, states: States, actions: Actions) -> Mask:
-        nexts, _ = self.step(states, actions)
-        return self._group(states, actions, nexts, self._leaf_classes(nexts))
+    def backward_group(self, edges: Edges) -> Mask:
+        return self._group(edges, self._leaf_classes(edges.next_states))
 
-    def _group(self, states: States, actions: Actions, nexts: States, classes: Ints) -> Mask:
+    def _group(self, edges: Edges, classes: Ints) -> Mask:
         """The leaves of the next states, classes (n, N), without which they are the states."""
-        block = self.vocabulary.entry_block[(actions - 1) % self.vocabulary.n_entries]
-        group = (classes >= 0) & (nexts[:, : self.max_blocks] == block[:, None])
-        # A leaf that alone is of its block is the one; others may lead elsewhere.
+        block = self.vocabulary.entry_block[(edges.actions - 1) % self.vocabulary.n_entries]
+        group = (classes >= 0) & (edges.next_states[:, : self.max_blocks] == block[:, None])
+        # The only leaf of the block is the one that was added; of several, some may lead elsewhere.
         rows, leaves = np.nonzero(group & (group.sum(axis=1) > 1)[:, None])
         if len(rows):
-            parents = self.backward_step(nexts[rows], leaves)
-            group[rows, leaves] = (parents == states[rows]).all(axis=1)
+            parents = self.backward_step(edges.next_states[rows], leaves)
+            group[rows, leaves] = (parents == edges.states[rows]).all(axis=1)
         return group
 
-    def n_parallel(self, states: States, actions: Actions) -> Actions:
+    def n_parallel(self, edges: Edges) -> Actions:
         """Count the actions that give the same next state, see :meth:`log_uniform_backward`."""
-        nexts, _ = self.step(states, actions)
-        classes = self._leaf_classes(nexts)
-        group = self._group(states, actions, nexts, classes)
+        classes = self._leaf_classes(edges.next_states)
+        group = self._group(edges, classes)
         weights = np.exp(self._entries.log_weight)[classes]
-        ratio = np.exp(self._log_symmetries(states) - self._log_symmetries(nexts))
-        return np.rint((weights * group).sum(axis=1) * ratio).astype(np.int64)
+        ratio = self._log_symmetries(edges.states) - self._log_symmetries(edges.next_states)
+        return np.rint((weights * group).sum(axis=1) * np.exp(ratio)).astype(np.int64)
 
     def parallel_candidates(self, states: States, actions: Actions) -> Mask:
         # The same next state has gained the same bond, so the blocks on its two sides are the same.
@@ -313,7 +312,7 @@ class Molecule(DAG):
         candidates = (stems[:, :, None] & entries[:, None]).reshape(len(states), -1)
         return self.action_mask(states) & np.insert(candidates, 0, False, axis=1)
 
-    def log_uniform_backward(self, states: States, actions: Actions, next_states: States) -> Floats:
+    def log_uniform_backward(self, edges: Edges) -> Floats:
         """Return log P_B of edges under the uniform backward policy in closed form, float64 (n,).
 
         Let W(s) be the number of symmetries of a tree whose stems, repeats of one slot included,
@@ -333,6 +332,7 @@ class Molecule(DAG):
         mean needs no look at the u unless there is another leaf of the same block with another
         m·w, and then :meth:`backward_group` finds them.
         """
+        states, actions, next_states = edges.states, edges.actions, edges.next_states
         classes = self._leaf_classes(next_states)
         removable = classes >= 0
         log_weights = np.where(removable, self._entries.log_weight[classes], -np.inf)
@@ -345,9 +345,7 @@ class Molecule(DAG):
         same = next_states[:, : self.max_blocks] == block[:, None]
         others = (removable & same & (log_weights != own[:, None])).any(axis=1)
         if others.any():
-            group = self._group(
-                states[others], actions[others], next_states[others], classes[others]
-            )
+            group = self._group(edges[others], classes[others])
             total = np.logaddexp.reduce(np.where(group, log_weights[others], -np.inf), axis=1)
             result[others] += own[others] + np.log(group.sum(axis=1)) - total
         return result

@@ -25,9 +25,9 @@ BOND = 26.0  # pixels of a bond, at most
 OPEN = (0.55, 0.80, 0.95)  # the colour of atoms with open stems
 
 
-def render_ansi(vocabulary: Vocabulary, max_blocks: int, walk: States) -> str:
-    """Write a walk (t, d), a line a step: the SMILES, its blocks, and how many stems are open."""
-    steps, stopped = _steps(walk)
+def render_ansi(vocabulary: Vocabulary, max_blocks: int, trajectory: States) -> str:
+    """Write a trajectory (t, d), a line a step: SMILES, blocks, and how many stems are open."""
+    steps, stopped = _steps(trajectory)
     trees = Trees.of(steps, max_blocks)
     lines = []
     smiles = Assembler(vocabulary, max_blocks).smiles(steps)
@@ -38,13 +38,13 @@ def render_ansi(vocabulary: Vocabulary, max_blocks: int, walk: States) -> str:
     return "\n".join([*lines, "stopped"] if stopped else lines)
 
 
-def render_rgb(vocabulary: Vocabulary, max_blocks: int, walk: States) -> NDArray[np.uint8]:
-    """Draw a walk (t, d), a panel for each number of blocks, uint8 (height, width, 3).
+def render_rgb(vocabulary: Vocabulary, max_blocks: int, trajectory: States) -> NDArray[np.uint8]:
+    """Draw a trajectory (t, d), a panel for each number of blocks, uint8 (height, width, 3).
 
     The molecule grows in place; atoms with open stems are blue. The picture has room for
     ``max_blocks`` panels from the beginning, so that all frames of a film have one size.
     """
-    steps, stopped = _steps(walk)
+    steps, stopped = _steps(trajectory)
     steps = steps[steps[:, 0] < vocabulary.n_blocks]  # nothing can be drawn of no block
     assembler = Assembler(vocabulary, max_blocks)
     molecules = _in_place(assembler.molecules(steps)) if len(steps) else []
@@ -61,10 +61,10 @@ def render_rgb(vocabulary: Vocabulary, max_blocks: int, walk: States) -> NDArray
     return picture
 
 
-def _steps(walk: States) -> tuple[States, bool]:
-    """The walk without the stop, which changes nothing, and whether there was one."""
-    stopped = len(walk) > 1 and bool((walk[-1] == walk[-2]).all())
-    return (walk[:-1] if stopped else walk), stopped
+def _steps(trajectory: States) -> tuple[States, bool]:
+    """The trajectory without the stop, which changes nothing, and whether there was one."""
+    stopped = len(trajectory) > 1 and bool((trajectory[-1] == trajectory[-2]).all())
+    return (trajectory[:-1] if stopped else trajectory), stopped
 
 
 def _in_place(molecules: list[Chem.Mol]) -> list[Chem.Mol]:

@@ -1,0 +1,398 @@
+"""What every agent is: set-up, acting, a gradient step, the log, saving."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from abc import abstractmethod
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import maybe_make_env
+from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.type_aliases import (
+    GymEnv,
+    Schedule,
+)
+from stable_baselines3.common.utils import LinearSchedule, safe_mean
+from stable_baselines3.common.vec_env import VecEnv
+
+from gfn_gym.arguments import number, unit, whole
+from gfn_gym.dag import DAG, Mask, States
+from gfn_gym.mdp import BackwardPolicy, sample_legal_actions
+from gfn_gym.observation import Observer
+
+from .architectures import Architecture, architecture_of
+from .backward import BackwardEdges, GivenBackward
+from .policy import GFNPolicy, Roles
+from .presets import policy_of, with_presets
+from .training.callback_states import CallbackStates
+from .training.checkpoint import read_checkpoint, write_checkpoint
+from .training.loop import TrainingLoop
+from .training.saving import check_saved_model, read_replay_buffer
+from .vec_env import GFNVecEnv, as_vec_env, check_reads_back, check_same_structure, made_alike
+
+Self = TypeVar("Self", bound="GFNAlgorithm")
+
+
+class GFNAlgorithm(TrainingLoop):
+    """An SB3 algorithm that learns to sample the objects of a DAG.
+
+    A subclass says which networks it needs (:meth:`_roles`), what it remembers
+    (:meth:`_make_buffer`), how P_B is learnt, if at all (:meth:`_make_backward`), which arguments
+    are wrong (:meth:`_check_arguments`), and learns (:meth:`train`). Its constructor lists every
+    argument that it takes, each with a default, sets its own as attributes and passes the others
+    up; ``preset=`` then works without more ado.
+
+    Args:
+        policy: "auto" for the domain's, "MlpPolicy", "TransformerPolicy", "BlockTreePolicy",
+            "SmallBlockTreePolicy", or a subclass of :class:`Architecture`.
+        env: an environment id, a GFN environment, or a VecEnv of them.
+        learning_rate: a number, or a function of the progress that remains, from 1 to 0.
+        preset: the name of settings that were registered for this environment, or None.
+        n_envs: constructions stepped together, where ``env`` is not a VecEnv already.
+        exploration_initial_eps, exploration_final_eps, exploration_fraction: ε, the chance of a
+            uniform legal action, at the start, after that share of the training, and linear
+            between.
+        max_grad_norm: clip the gradient's norm; None: don't.
+        settings: of SB3's ``OffPolicyAlgorithm``.
+
+    Attributes:
+        mdp: the decision process, saved with the model.
+        observation: the form of the observations.
+        algorithm: the class's name, saved, so that :meth:`load` can refuse another's file.
+        policy: a :class:`GFNPolicy`.
+        backward: how P_B is learnt: a component, see :mod:`gfn_gym.agents.backward`.
+    """
+
+    policy: GFNPolicy
+    backward: GivenBackward
+    learnt_backward = False
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = with_presets(cls.__init__)  # type: ignore[method-assign]
+
+    def __init__(
+        self,
+        policy: str | type[Architecture],
+        env: GymEnv | str | None,
+        learning_rate: float | Schedule = 1e-3,
+        *,
+        preset: str | None = None,
+        n_envs: int = 16,
+        exploration_initial_eps: float = 0.0,
+        exploration_final_eps: float = 0.0,
+        exploration_fraction: float = 1.0,
+        max_grad_norm: float | None = None,
+        _init_setup_model: bool = True,
+        **settings: Any,
+    ):
+        n_envs = whole("n_envs", n_envs, least=1)
+        if env is not None:
+            env = as_vec_env(env, n_envs)
+            check_reads_back(env)
+            policy = policy_of(env.dag) if policy == "auto" else policy
+        # SB3 gives every off-policy algorithm a tau; those of ours that have one have set it.
+        settings.setdefault("tau", getattr(self, "tau", 1.0))
+        super().__init__(
+            architecture_of(policy),  # type: ignore[arg-type]
+            env,  # type: ignore[arg-type]
+            learning_rate,
+            support_multi_env=True,
+            sde_support=False,
+            supported_action_spaces=(spaces.Discrete,),
+            **settings,
+        )
+        self.preset = preset
+        self.exploration_initial_eps = exploration_initial_eps
+        self.exploration_final_eps = exploration_final_eps
+        self.exploration_fraction = exploration_fraction
+        self.max_grad_norm = max_grad_norm
+        self.algorithm = type(self).__name__
+        self._metrics: dict[str, list[float]] = defaultdict(list)
+        self._callback_states = CallbackStates()
+        if isinstance(env, GFNVecEnv):
+            self.mdp, self.observation = env.mdp, env.observer.name
+        if _init_setup_model:
+            self._setup_model()
+
+    # ---- set-up: what a subclass says ---------------------------------------------------------
+
+    @abstractmethod
+    def _roles(self) -> Roles:
+        """Return which networks the algorithm needs."""
+
+    @abstractmethod
+    def _make_buffer(self, generator: np.random.Generator) -> Any:
+        """Return what is given every transition: ``add(states, actions, transition)``."""
+
+    def _make_backward(self) -> GivenBackward:
+        """Return how P_B is learnt; by default it is given."""
+        return GivenBackward()
+
+    def _check_arguments(self) -> None:
+        """Raise an error that names an argument that cannot be."""
+        whole("gradient_steps", self.gradient_steps)
+        check_rate("learning_rate", self.learning_rate)
+        for name in ("exploration_initial_eps", "exploration_final_eps", "exploration_fraction"):
+            unit(name, getattr(self, name))
+        number("exploration_fraction", self.exploration_fraction, above=0)
+        if self.max_grad_norm is not None and self.max_grad_norm != np.inf:
+            number("max_grad_norm", self.max_grad_norm, above=0)
+        if self.learnt_backward and self.mdp.backward_policy is not None:
+            raise ValueError(
+                "learnt_backward=True, but the environment has a backward policy of its own: make "
+                "one without, or keep that"
+            )
+
+    # ---- set-up -------------------------------------------------------------------------------
+
+    def _setup_model(self) -> None:
+        if not hasattr(self, "mdp"):
+            raise ValueError("env=None: give an environment; only load() does without")
+        self._check_arguments()
+        self._setup_lr_schedule()
+        self.set_random_seed(self.seed)
+        policy_seed, replay_seed = np.random.SeedSequence(self.seed).spawn(2)
+        self.replay_buffer = self._make_buffer(np.random.default_rng(replay_seed))
+        self.policy = GFNPolicy(
+            self.observation_space,
+            self.action_space,
+            self.lr_schedule,
+            dag=self.dag,
+            architecture=cast(Any, self.policy_class),
+            roles=self._roles(),
+            observation=self.observation,
+            **self.policy_kwargs,
+        ).to(self.device)
+        self.policy.generator = np.random.default_rng(policy_seed)
+        self.backward = self._make_backward()
+        for group in self.backward.parameter_groups():
+            self.policy.optimizer.add_param_group({"params": group})
+        self._convert_train_freq()
+        train_freq: Any = self.train_freq
+        whole("train_freq", train_freq.frequency, least=1)
+        self.exploration_schedule = LinearSchedule(
+            self.exploration_initial_eps, self.exploration_final_eps, self.exploration_fraction
+        )
+
+    @staticmethod
+    def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        return as_vec_env(env, 1)
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """Train on another environment with the same states and actions, e.g. another reward.
+
+        What was collected is forgotten where its rewards were others.
+        """
+        before = self.mdp
+        batch = as_vec_env(maybe_make_env(env, self.verbose), self.n_envs)
+        check_same_structure(self.dag, batch.dag)
+        if self.learnt_backward and batch.mdp.backward_policy is not None:
+            raise ValueError(
+                "the model learns P_B (learnt_backward=True), but the environment has a backward "
+                "policy of its own: make one without"
+            )
+        super().set_env(batch, force_reset)
+        self.mdp = batch.mdp
+        self.replay_buffer.dag = self.policy.dag = self.dag  # which masks are derived from
+        self.policy.observer = Observer(self.dag, self.observation)
+        if not made_alike(before, self.mdp):
+            self.replay_buffer.reset()
+
+    @property
+    def dag(self) -> DAG:
+        """The DAG whose objects the agent constructs; saved with the model."""
+        return self.mdp.dag
+
+    @property
+    def backward_policy(self) -> BackwardPolicy | None:
+        """P_B of the rewards, for evaluation: learnt, or the environment's; None: uniform.
+
+        A learnt one is read at each call as it then stands: the P_B for which V(s0) is log Z.
+        """
+        return self.backward.policy(self.mdp)
+
+    # ---- acting -------------------------------------------------------------------------------
+
+    def _sample_action(
+        self,
+        learning_starts: int,
+        action_noise: ActionNoise | None = None,
+        n_envs: int = 1,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Act by the current policy, also in the warm-up; with ε, uniformly over the legal.
+
+        Each environment tosses its own coin.
+        """
+        simulator, generator = self.env.simulator, self.policy.generator
+        with th.no_grad():
+            logits = self._acting_logits(simulator.states, simulator.mask)
+        if not np.isfinite(logits.max(axis=1)).all():  # else what is drawn may be illegal
+            raise self._diverged("no finite Q is left")
+        actions = self.policy.act(logits)
+        epsilon = self.exploration_schedule(self._current_progress_remaining)
+        if epsilon > 0:
+            explore = generator.random(len(actions)) < epsilon
+            actions = np.where(explore, sample_legal_actions(simulator.mask, generator), actions)
+        return actions, actions
+
+    def _acting_logits(self, states: States, mask: Mask) -> NDArray[Any]:
+        """The logits, (n, n_actions), by which the agent acts while it trains: softmax(·/λ)."""
+        return self.policy.online.logits(*self.policy.tensors(states, mask)).cpu().numpy()
+
+    # ---- a gradient step, and the log -----------------------------------------------------------
+
+    def _step_optimizer(self, loss: th.Tensor) -> None:
+        if not th.isfinite(loss):
+            raise self._diverged(f"the loss is {loss.item()}")
+        optimizer = self.policy.optimizer
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.max_grad_norm is not None:
+            moved = [p for group in optimizer.param_groups for p in group["params"]]
+            th.nn.utils.clip_grad_norm_(moved, self.max_grad_norm)
+        optimizer.step()
+
+    def _diverged(self, symptom: str) -> FloatingPointError:
+        return FloatingPointError(
+            f"{symptom} at update {self._n_updates}: training has diverged; "
+            "lower learning_rate, or tau where there is one"
+        )
+
+    def dump_logs(self) -> None:
+        """Write the log: SB3's entries, and the means of ours since the last time."""
+        for name, values in self._metrics.items():
+            self.logger.record(name, safe_mean(values))
+        self._metrics.clear()
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record(
+            "train/log_z", float(self.policy.log_flow(self.dag.initial_states(1))[0])
+        )
+        # SB3 records it at updates only, and a log resumed before the next would have none.
+        rate = self.policy.optimizer.param_groups[0]["lr"]
+        self.logger.record("train/learning_rate", rate)
+        epsilon = self.exploration_schedule(self._current_progress_remaining)
+        self.logger.record("rollout/exploration_rate", epsilon)
+        self.logger.record("time/trajectories", self._episode_num)
+        super().dump_logs()
+
+    def _learn_backward(self, edges: Iterable[BackwardEdges]) -> None:
+        """Let P_B learn from what P_F has just drawn, if it learns so, and log it."""
+        for name, value in self.backward.learn(edges, self._current_progress_remaining).items():
+            if not np.isfinite(value):
+                raise self._diverged(f"{name} is {value}")
+            self._metrics[name].append(value)
+
+    # ---- saving -------------------------------------------------------------------------------
+
+    def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Write everything that :meth:`resume` needs to go on as if nothing had happened.
+
+        Call it between rollouts (as :class:`TrainingCheckpoint` does), when every step taken is
+        stored. The file is written beside ``path`` and renamed into place. A checkpoint is a
+        pickle as SB3's models are: open only your own.
+
+        Raises:
+            OSError: it could not be written; an earlier checkpoint at ``path`` is untouched.
+        """
+        write_checkpoint(self, path)
+
+    @classmethod
+    def resume(
+        cls: type[Self], path: str | os.PathLike[str], device: th.device | str = "auto"
+    ) -> Self:
+        """Load a checkpoint; ``.learn()`` then goes on to the original total.
+
+        Pass the same callbacks to ``learn`` again: their states are taken from the checkpoint.
+
+        Raises:
+            ValueError: the file is not a checkpoint, or one of another algorithm.
+        """
+        return read_checkpoint(cls, path, device)
+
+    @classmethod
+    def load(
+        cls: type[Self],
+        path: Any,
+        env: GymEnv | None = None,
+        device: th.device | str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        **kwargs: Any,
+    ) -> Self:
+        """Load a model. Without an environment it predicts, and trains on the saved DAG.
+
+        Raises:
+            ValueError: the environment has other states or actions than the model, or another
+                algorithm saved it.
+        """
+        saved = check_saved_model(path, cls.__name__, device, custom_objects)
+        if "preset" in kwargs:
+            raise ValueError("a saved model has its settings: preset is for new ones only")
+        if env is not None:
+            batch = as_vec_env(env, saved["n_envs"])
+            check_same_structure(saved["mdp"].dag, batch.dag)
+            env, kwargs = batch, {"mdp": batch.mdp, **kwargs}
+        return super().load(
+            path, env, device, custom_objects, print_system_info, force_reset, **kwargs
+        )
+
+    def set_parameters(
+        self, load_path_or_dict: Any, exact_match: bool = True, device: th.device | str = "auto"
+    ) -> None:
+        """As in SB3.
+
+        Raises:
+            ValueError: the parameters are those of other networks, e.g. of another grid's.
+        """
+        try:
+            super().set_parameters(load_path_or_dict, exact_match, device)
+        except RuntimeError as error:
+            raise ValueError(
+                f"the parameters do not fit a model of {self.dag!r}: {error}"
+            ) from error
+
+    def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
+        """As in SB3.
+
+        Raises:
+            ValueError: the buffer is of another kind, or its states, actions, size or settings are
+                not the model's.
+        """
+        self.replay_buffer = read_replay_buffer(path, self.replay_buffer, self.verbose)
+
+    def _excluded_save_params(self) -> list[str]:
+        ours = ["backward", "_callback_states", "_resumed", "_metrics"]
+        return [*super()._excluded_save_params(), *ours]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "policy.optimizer", *self.backward.saved()], []
+
+
+def check_rate(name: str, rate: Any) -> None:
+    """Raise unless a learning rate is a finite number above 0; schedules are not looked into."""
+    if not callable(rate):
+        number(name, rate, above=0)
+
+
+def passed_up(parent: type, given: dict[str, Any]) -> dict[str, Any]:
+    """Of a constructor's arguments, its ``locals()``, return those that ``parent`` takes.
+
+    Where the parent hands some on (``**settings``), they are those of the class above it as well.
+    """
+    taken: set[str] = set()
+    for cls in parent.__mro__:
+        parameters = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
+        taken |= parameters.keys()
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            break
+    return {name: value for name, value in given.items() if name in taken - {"self"}}

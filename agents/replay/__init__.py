@@ -1,0 +1,1 @@
+"""What agents remember: transitions with priorities, and complete trajectories."""

@@ -1,0 +1,256 @@
+"""Complete trajectories, put together from the transitions of several environments."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch as th
+from numpy.typing import NDArray
+
+from gfn_gym.dag import DAG, Actions, States
+from gfn_gym.mdp import Transition
+
+from ..backward import BackwardEdges, backward_edges
+from .transition_buffer import compact_dtype
+
+
+class Trajectory(NamedTuple):
+    """T edges from s0 to an object, or the first T while it is under way.
+
+    Attributes:
+        states: (T, d), compact, what each edge leaves.
+        actions: int32 (T,).
+        log_backward: float32 (T,), log P_B by the environment's backward policy; 0 for a stop.
+        log_reward: log R of the object.
+        final: (d,), the object; empty while under way.
+    """
+
+    states: NDArray[Any]
+    actions: NDArray[np.int32]
+    log_backward: NDArray[np.float32]
+    log_reward: float
+    final: NDArray[Any]
+
+
+@dataclass(slots=True)
+class TrajectoryBatch:
+    """m complete trajectories as tensors, their n edges one after another.
+
+    Attributes:
+        states: int64 (n, d).
+        masks: bool (n, n_actions), True where legal.
+        actions: int64 (n,).
+        log_backward: float32 (n,), by the environment's backward policy; 0 for a stop.
+        log_reward: float32 (n,), log R on the last edge of each trajectory, else 0.
+        dones: bool (n,), the last edges.
+        lengths: int64 (m,), edges of each trajectory.
+        trajectories: int64 (n,), which trajectory each edge is of.
+        backward: what a learnt P_B needs of the edges, where it was asked for.
+    """
+
+    states: th.Tensor
+    masks: th.Tensor
+    actions: th.Tensor
+    log_backward: th.Tensor
+    log_reward: th.Tensor
+    dones: th.Tensor
+    lengths: th.Tensor
+    trajectories: th.Tensor
+    backward: BackwardEdges | None
+
+    @property
+    def rewards(self) -> th.Tensor:
+        """The reward of Theorem 1 by the environment's backward policy, float32 (n,)."""
+        return self.log_backward + self.log_reward
+
+    def padded(self, values: th.Tensor) -> th.Tensor:
+        """Values of the edges (n,) trajectory by trajectory, (m, T), 0 after their ends."""
+        place = th.arange(int(self.lengths.max()), device=values.device)
+        real = place < self.lengths[:, None]
+        return values.new_zeros(real.shape).masked_scatter(real, values)
+
+
+class TrajectoryBuffer:
+    """Puts trajectories together; hands out each once, and the latest again if wanted.
+
+    Args:
+        dag: whose states are stored, in the smallest integer type that holds them.
+        capacity: finished trajectories that are kept to be drawn again; may be 0.
+        n_envs: how many environments give a transition at a time.
+        device: where batches go.
+        generator: draws the samples.
+
+    Attributes:
+        new: finished trajectories that :meth:`take_new` has not returned yet, oldest first.
+        kept: the latest finished ones, at most ``capacity``.
+    """
+
+    identity = ("state_space", "n_actions", "n_envs", "capacity")
+
+    def __init__(
+        self,
+        dag: DAG,
+        capacity: int,
+        n_envs: int,
+        device: th.device | str,
+        generator: np.random.Generator,
+    ):
+        self.dag, self.capacity, self.n_envs = dag, capacity, n_envs
+        self.state_space, self.n_actions = dag.state_space, dag.n_actions
+        self.device, self.generator = device, generator
+        self.reset()
+
+    def reset(self) -> None:
+        """Drop everything."""
+        self.kept: deque[Trajectory] = deque(maxlen=self.capacity)
+        self.forget_new()
+
+    def forget_new(self) -> None:
+        """Drop what is under way, and what is finished but not taken yet."""
+        self.new: deque[Trajectory] = deque()
+        self._start = self.dag.initial_states(self.n_envs)
+        self._reached = self._start.copy()  # what the next transitions leave
+        d = self._start.shape[1]
+        self._lengths = np.zeros(self.n_envs, dtype=np.int64)  # of the trajectories under way
+        self._states = np.zeros((self.n_envs, 16, d), compact_dtype(self.state_space))
+        self._actions = np.zeros((self.n_envs, 16), np.int32)
+        self._log_backward = np.zeros((self.n_envs, 16), np.float32)
+
+    # ---- collecting ---------------------------------------------------------------------------
+
+    def add(self, states: States, actions: Actions, transition: Transition) -> None:
+        """Store one transition of each environment.
+
+        A trajectory that another one follows before its end, since its environment was reset from
+        outside, is dropped; one whose beginning was not seen is left out to its end.
+
+        Args:
+            states: (n_envs, d).
+            actions: (n_envs,).
+            transition: what they led to, before any reset.
+        """
+        done = transition.done
+        goes_on = (states == self._reached).all(axis=1)
+        self._lengths[~goes_on] = 0
+        whole = goes_on | (states == self._start).all(axis=1)
+        self._reached = np.where((whole & ~done)[:, None], transition.next_states, self._start)
+        if self._lengths.max() == self._states.shape[1]:
+            self._grow()
+        place = (np.arange(self.n_envs), self._lengths)
+        self._states[place] = states
+        self._actions[place] = actions
+        self._log_backward[place] = transition.log_backward
+        self._lengths += whole
+        for row in np.flatnonzero(done & whole).tolist():
+            final = transition.next_states[row].astype(self._states.dtype)
+            trajectory = self._trajectory(row, float(transition.log_reward[row]), final)
+            self.new.append(trajectory)
+            self.kept.append(trajectory)
+            self._lengths[row] = 0
+
+    def _trajectory(self, row: int, log_reward: float, final: NDArray[Any]) -> Trajectory:
+        steps = slice(self._lengths[row])
+        return Trajectory(
+            self._states[row, steps].copy(),
+            self._actions[row, steps].copy(),
+            self._log_backward[row, steps].copy(),
+            log_reward,
+            final,
+        )
+
+    def _grow(self) -> None:
+        """Make room for trajectories twice as long."""
+        for name in ("_states", "_actions", "_log_backward"):
+            array = getattr(self, name)
+            setattr(self, name, np.concatenate([array, np.zeros_like(array)], axis=1))
+
+    # ---- handing out --------------------------------------------------------------------------
+
+    def take_new(self, limit: int | None = None) -> list[Trajectory]:
+        """Return the finished trajectories not returned yet, oldest first; at most ``limit``."""
+        n = len(self.new) if limit is None else min(limit, len(self.new))
+        return [self.new.popleft() for _ in range(n)]
+
+    def sample(self, n: int) -> list[Trajectory]:
+        """Draw ``n`` of the kept trajectories uniformly, with repetition; none if there is none."""
+        if not self.kept:
+            return []
+        return [self.kept[i] for i in self.generator.integers(len(self.kept), size=n)]
+
+    def batch(
+        self, trajectories: Sequence[Trajectory], learnt_backward: bool = False
+    ) -> TrajectoryBatch:
+        """Return at least one trajectory as tensors; masks are derived here.
+
+        Args:
+            trajectories: finished ones.
+            learnt_backward: derive what a learnt P_B needs, too.
+        """
+        states, actions, log_backward = (
+            np.concatenate(arrays) for arrays in list(zip(*trajectories, strict=True))[:3]
+        )
+        states = states.astype(self.state_space.dtype)
+        lengths = np.array([len(trajectory.actions) for trajectory in trajectories])
+        ends = lengths.cumsum() - 1
+        dones, log_reward = np.zeros(len(states), bool), np.zeros(len(states), np.float32)
+        dones[ends], log_reward[ends] = True, [t.log_reward for t in trajectories]
+        backward = None
+        if learnt_backward:
+            next_states = np.roll(states, -1, axis=0)
+            next_states[ends] = [trajectory.final for trajectory in trajectories]
+            backward = backward_edges(self.dag, states, actions, next_states, self.device)
+        return TrajectoryBatch(
+            states=self._tensor(states.astype(np.int64)),
+            masks=self._tensor(self.dag.action_mask(states)),
+            actions=self._tensor(actions.astype(np.int64)),
+            log_backward=self._tensor(log_backward),
+            log_reward=self._tensor(log_reward),
+            dones=self._tensor(dones),
+            lengths=self._tensor(lengths),
+            trajectories=self._tensor(np.repeat(np.arange(len(lengths)), lengths)),
+            backward=backward,
+        )
+
+    def _tensor(self, array: NDArray[Any]) -> th.Tensor:
+        return th.from_numpy(array).to(self.device)
+
+    # ---- saving -------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The DAG may hold a user's lambda; the model saves it, and gives it back to the buffer.
+        return {name: value for name, value in vars(self).items() if name != "dag"}
+
+    def attach(self, other: TrajectoryBuffer) -> None:
+        """Take from another buffer what is not saved: its DAG and its device."""
+        self.dag, self.device = other.dag, other.device
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint holds: finished trajectories, and those under way."""
+        nothing = np.zeros(0, dtype=self._states.dtype)
+        return {
+            "new": list(self.new),
+            "kept": list(self.kept),
+            "under way": [self._trajectory(row, 0.0, nothing) for row in range(self.n_envs)],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` gave."""
+        self.reset()
+        self.new.extend(state["new"])
+        self.kept.extend(state["kept"])
+        under_way = state["under way"]
+        while self._states.shape[1] < max(len(part.actions) for part in under_way):
+            self._grow()
+        for row, part in enumerate(under_way):
+            steps = slice(len(part.actions))
+            self._states[row, steps] = part.states
+            self._actions[row, steps] = part.actions
+            self._log_backward[row, steps] = part.log_backward
+            self._lengths[row] = len(part.actions)
+            if len(part.actions):
+                last = part.states[-1:].astype(self._reached.dtype), part.actions[-1:]
+                self._reached[row] = self.dag.step(*last)[0][0]

@@ -1,0 +1,1 @@
+"""What happens around training: callbacks, checkpoints, saved files, progress."""

@@ -1,0 +1,216 @@
+"""SB3's off-policy loop on the native batch, measured in steps or in trajectories."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.type_aliases import (
+    MaybeCallback,
+    RolloutReturn,
+    TrainFreq,
+    TrainFrequencyUnit,
+)
+
+from gfn_gym.mdp import MDP
+
+from ..vec_env import GFNVecEnv
+from .callback_states import CallbackStates
+from .frequency import parse_frequency
+from .progress_bar import TrajectoryProgressBar
+
+Self = TypeVar("Self", bound="TrainingLoop")
+EPISODE = TrainFrequencyUnit.EPISODE
+
+
+class TrainingLoop(OffPolicyAlgorithm):
+    """Collects and learns in turn until a number of steps or of trajectories is reached.
+
+    A subclass acts (``_sample_action``) and learns (``train``) from what its replay buffer is
+    given at every step: ``add(states, actions, transition)``.
+    """
+
+    env: GFNVecEnv
+    mdp: MDP
+    observation: str
+    replay_buffer: Any
+    _callback_states: CallbackStates
+    _resumed = False  # learn() is to go on to the original total
+    _credit = 0  # steps or trajectories collected that no update has used yet
+    _fresh = 0  # transitions collected since the last round of updates was due
+    _total_trajectories: int | None = None
+
+    def learn(
+        self: Self,
+        total_timesteps: int | None = None,
+        callback: MaybeCallback = None,
+        log_interval: int = 1000,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+        *,
+        total_trajectories: int | None = None,
+    ) -> Self:
+        """Train for a number of environment steps or of trajectories; schedules run on it.
+
+        Args:
+            total_timesteps: transitions to collect, a lower bound as in SB3.
+            callback: as in SB3.
+            log_interval: episodes between two writings of the log.
+            tb_log_name: name of the run; the class's name by default.
+            reset_num_timesteps: start counting, and the episodes, anew.
+            progress_bar: show one (needs tqdm and rich).
+            total_trajectories: finished trajectories to collect, instead of ``total_timesteps``.
+
+        A model from :meth:`resume` takes neither and goes on to its original total.
+
+        Raises:
+            ValueError: not exactly one total is given.
+        """
+        reset_num_timesteps = self._set_horizon(
+            total_timesteps, total_trajectories, reset_num_timesteps
+        )
+        name = tb_log_name or type(self).__name__
+        _, callback = self._setup_learn(0, callback, reset_num_timesteps, name, progress_bar)
+        total_timesteps = self._total_timesteps  # SB3's progress bar reads it from the locals
+        self._callback_states.attach(callback, restore=self._resumed)
+        self._resumed = False
+        callback.on_training_start(locals(), globals())
+        train_freq = cast(TrainFreq, self.train_freq)
+        while self._progress() < 1:
+            rollout = self.collect_rollouts(
+                self.env, callback, train_freq, self.replay_buffer, log_interval=log_interval
+            )
+            if not rollout.continue_training:
+                break
+            if self._warmed_up():
+                steps = self.gradient_steps
+                self.train(steps if steps >= 0 else self._fresh, self.batch_size)
+            self._fresh = 0
+        callback.on_training_end()
+        self._callback_states.release()
+        return self
+
+    def _set_horizon(self, timesteps: int | None, trajectories: int | None, reset: bool) -> bool:
+        """Fix the totals before SB3's set-up; return whether to start counting anew."""
+        if self._resumed:
+            if timesteps is not None or trajectories is not None:
+                raise ValueError(
+                    "a resumed model goes on to its original total: call learn() without totals "
+                    "(after that, learn(…, reset_num_timesteps=False) adds to it)"
+                )
+            return False
+        if (timesteps is None) == (trajectories is None):
+            raise ValueError(
+                "give exactly one of total_timesteps and total_trajectories, not "
+                f"{timesteps!r} and {trajectories!r}"
+            )
+        total = timesteps if timesteps is not None else trajectories
+        if total is None or total <= 0:
+            raise ValueError(f"the total to train for must be above 0, not {total!r}")
+        if reset:
+            self.num_timesteps = self._episode_num = self._credit = self._fresh = 0
+        self._total_timesteps = self.num_timesteps + (timesteps or 0)
+        self._total_trajectories = (
+            None if trajectories is None else self._episode_num + trajectories
+        )
+        return reset
+
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> tuple[int, BaseCallback]:
+        if self.env is None:
+            self.env = GFNVecEnv(self.mdp, self.n_envs, self.observation)
+        horizon = self._total_timesteps
+        result = super()._setup_learn(
+            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+        )
+        self._total_timesteps = horizon
+        self._update_current_progress_remaining(self.num_timesteps, horizon)
+        return result
+
+    def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
+        if progress_bar and self._total_trajectories is not None:
+            bar = TrajectoryProgressBar(self._total_trajectories)
+            given = super()._init_callback(callback)
+            both = CallbackList([given, bar])
+            both.init_callback(self)
+            return both
+        return super()._init_callback(callback, progress_bar)
+
+    def _progress(self) -> float:
+        """The share of the training that is done."""
+        if self._total_trajectories is not None:
+            return self._episode_num / self._total_trajectories
+        return self.num_timesteps / self._total_timesteps
+
+    def _update_current_progress_remaining(self, num_timesteps: int, total_timesteps: int) -> None:
+        self._current_progress_remaining = max(0.0, 1.0 - self._progress())
+
+    def _warmed_up(self) -> bool:
+        amount, unit = parse_frequency(self.learning_starts, "learning_starts", least=0)
+        return (self._episode_num if unit == "episode" else self.num_timesteps) >= amount
+
+    # ---- collecting ---------------------------------------------------------------------------
+
+    def collect_rollouts(  # type: ignore[override]
+        self,
+        env: GFNVecEnv,
+        callback: BaseCallback,
+        train_freq: TrainFreq,
+        replay_buffer: Any,
+        action_noise: ActionNoise | None = None,
+        learning_starts: int = 0,
+        log_interval: int | None = None,
+    ) -> RolloutReturn:
+        """Step until one update is due; what is over stays as credit for the next.
+
+        With ``train_freq=(16, "episode")`` an update is due per 16 finished trajectories of any
+        of the environments.
+        """
+        self.policy.set_training_mode(False)
+        callback.on_rollout_start()
+        steps, episodes = 0, 0
+        while self._credit < train_freq.frequency and self._progress() < 1:
+            states = env.simulator.states
+            actions, _ = self._sample_action(learning_starts, n_envs=env.num_envs)
+            transition, infos = env.step_states(actions)
+            rewards, dones = transition.rewards, transition.done
+            replay_buffer.add(states, actions, transition)
+            finished = self._count(dones, infos)
+            steps, episodes = steps + 1, episodes + finished
+            self._credit += finished if train_freq.unit == EPISODE else 1
+            self._log_if_due(finished, log_interval)
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return RolloutReturn(steps * env.num_envs, episodes, continue_training=False)
+        due = self._credit >= train_freq.frequency  # else the training is over
+        if due:
+            self._credit -= train_freq.frequency
+        callback.on_rollout_end()
+        return RolloutReturn(steps * env.num_envs, episodes, continue_training=due)
+
+    def _count(self, dones: np.ndarray, infos: list[dict[str, Any]]) -> int:
+        """Count steps and finished trajectories, and keep the latter's statistics."""
+        self.num_timesteps += len(dones)
+        self._fresh += len(dones)
+        rows = np.flatnonzero(dones)
+        self._episode_num += len(rows)
+        assert self.ep_info_buffer is not None
+        self.ep_info_buffer.extend(infos[row]["episode"] for row in rows)
+        self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
+        return len(rows)
+
+    def _log_if_due(self, finished: int, log_interval: int | None) -> None:
+        if log_interval and self._episode_num // log_interval > (
+            (self._episode_num - finished) // log_interval
+        ):
+            self.dump_logs()

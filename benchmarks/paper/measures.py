@@ -1,0 +1,81 @@
+"""What the figures measure in each domain: a policy's metrics, and the callbacks they need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stable_baselines3.common.callbacks import BaseCallback
+
+from experiment import Row
+from gfn_gym.agents import ModesCallback, sampled_metrics
+from gfn_gym.envs.bit_sequence import flipped_modes
+from gfn_gym.evaluation import (
+    EmpiricalDistribution,
+    Policy,
+    evaluate_exact,
+    perfect_sampler_floor,
+    reward_correlation,
+)
+from gfn_gym.graph import enumerate_graph
+
+WINDOW = 200_000  # terminal states, as in arXiv:2310.12934
+# One test string in 29 is evaluated. 29 is prime and divides neither n = 120 nor n = 32, so the
+# strings kept have every number of flipped bits.
+TEST_STEP = 29
+
+
+def exact(model: Any) -> tuple[Any, list[BaseCallback]]:
+    """The exact distances, and the paper's empirical one with that of a perfect sampler.
+
+    ``empirical_l1_mean`` is the mean of |p̂ − R/Z| over all objects, where p̂ is the distribution
+    of the last 200,000 objects built during training; ``perfect_l1_mean`` is the same for as many
+    independent samples from R/Z. Both are NaN before the first object.
+    """
+    graph = enumerate_graph(model.dag)
+    visited = VisitedCallback(EmpiricalDistribution(graph, WINDOW))
+    floors: dict[int, float] = {0: float("nan")}
+
+    def metrics(policy: Policy) -> Row:
+        n = len(visited.empirical)
+        if n not in floors:
+            floors[n] = perfect_sampler_floor(graph, n)["l1_mean"]
+        empirical = visited.empirical.l1_mean() if n else float("nan")
+        distances = {"empirical_l1_mean": empirical, "perfect_l1_mean": floors[n]}
+        return {**evaluate_exact(graph, policy), **distances}
+
+    return metrics, [visited]
+
+
+def bits(model: Any) -> tuple[Any, list[BaseCallback]]:
+    """Modes found during training, and the Spearman correlation on part of the test set."""
+    modes = ModesCallback()
+    test_set = flipped_modes(model.dag)[::TEST_STEP]
+    sampled = sampled_metrics(model, 256)
+
+    def metrics(policy: Policy) -> Row:
+        correlation = reward_correlation(
+            model.dag, policy, test_set, backward_policy=model.backward_policy
+        )
+        return {"modes_found": float(len(modes.tracker)), **sampled(policy), **correlation}
+
+    return metrics, [modes]
+
+
+class VisitedCallback(BaseCallback):
+    """Adds the objects built during training to their empirical distribution."""
+
+    def __init__(self, empirical: EmpiricalDistribution):
+        super().__init__()
+        self.empirical = empirical
+
+    def _on_step(self) -> bool:
+        transition = self.locals["transition"]
+        if transition.done.any():
+            self.empirical.add(transition.next_states[transition.done])
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"states": self.empirical.states()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.empirical.add(state["states"])

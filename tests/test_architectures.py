@@ -1,0 +1,249 @@
+"""Any network with any algorithm: ours and a user's own, P_B included, under every preset."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import re
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch as th
+from own_architecture import AttentionOverCoordinates
+from torch import nn
+
+from block_sets import BLOCK_SETS, tilted
+from gfn_gym import GFNEnv, agents
+from gfn_gym.agents import GFNAlgorithm, SoftDQN, as_policy
+from gfn_gym.agents.architectures import ARCHITECTURES, MLP
+from gfn_gym.agents.networks import QNetwork
+from gfn_gym.envs.bit_sequence import BitSequence
+from gfn_gym.envs.hypergrid import Hypergrid
+from gfn_gym.envs.molecule.dag import Molecule
+from gfn_gym.evaluation import evaluate_exact, log_probs_of
+
+ALGORITHMS = [
+    getattr(agents, name)
+    for name in agents.__all__
+    if inspect.isclass(getattr(agents, name))
+    and issubclass(getattr(agents, name), GFNAlgorithm)
+    and name != "GFNAlgorithm"
+]
+LEARN_BACKWARD = [a for a in ALGORITHMS if "learnt_backward" in inspect.signature(a).parameters]
+DAGS = {
+    "grid": Hypergrid(2, 4),
+    "bits": BitSequence(8, 2, n_modes=2),
+    "molecules": Molecule(blocks=BLOCK_SETS["ring"], max_blocks=3, reward=tilted),
+}
+FITTING = {
+    "MlpPolicy": ("grid", "bits", "molecules"),
+    "TransformerPolicy": ("bits",),
+    "BlockTreePolicy": ("molecules",),
+    "SmallBlockTreePolicy": ("molecules",),
+    AttentionOverCoordinates: ("grid", "bits", "molecules"),
+}
+SMALL: dict[Any, dict[str, Any]] = {
+    "MlpPolicy": {"net_arch": [8]},
+    "TransformerPolicy": {"width": 8, "heads": 2, "layers": 1},
+    "BlockTreePolicy": {"width": 8, "steps": 1},
+    "SmallBlockTreePolicy": {"width": 8, "steps": 1},
+    AttentionOverCoordinates: {"width": 8},
+}
+
+
+def weights(model: Any) -> th.Tensor:
+    parts = [p.detach().flatten() for p in model.policy.parameters()]
+    return th.cat(parts)
+
+
+def test_all_eight_are_here():
+    assert len(ALGORITHMS) == 8 and len(LEARN_BACKWARD) == 7  # flow matching has no P_B
+    assert set(FITTING) - {AttentionOverCoordinates} == set(ARCHITECTURES)
+
+
+@pytest.mark.parametrize("learnt_backward", [False, True])
+@pytest.mark.parametrize("policy", FITTING)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_algorithm_trains_with_every_architecture(algorithm, policy, learnt_backward):
+    if learnt_backward and algorithm not in LEARN_BACKWARD:
+        pytest.skip("flow matching has no P_B")
+    for name in FITTING[policy]:
+        kwargs: dict[str, Any] = {"learnt_backward": True} if learnt_backward else {}
+        if "learning_starts" in inspect.signature(algorithm).parameters:
+            kwargs |= {"learning_starts": 8, "batch_size": 8}
+        model = algorithm(
+            policy, GFNEnv(DAGS[name]), n_envs=4, train_freq=(4, "episode"), seed=0,
+            policy_kwargs=SMALL[policy], **kwargs,
+        )  # fmt: skip
+        before = weights(model)
+        model.learn(total_trajectories=24)
+        assert not weights(model).equal(before)
+        states = DAGS[name].initial_states(2)
+        assert np.isfinite(log_probs_of(DAGS[name], as_policy(model), states).max(axis=1)).all()
+        if learnt_backward:
+            network = model.backward.reward_network
+            assert network is not None and model.backward_policy is not None
+            children, _ = DAGS[name].step(states, DAGS[name].action_mask(states).argmax(axis=1))
+            log_p = model.backward_policy(children)
+            assert np.allclose(np.exp(log_p).sum(axis=1), 1)
+
+
+def test_a_network_of_ones_own_learns():
+    model = SoftDQN(
+        AttentionOverCoordinates, GFNEnv(Hypergrid(2, 4)), n_envs=16, learning_rate=5e-3,
+        learning_starts=(64, "episode"), seed=0,
+    )  # fmt: skip
+    model.learn(total_trajectories=6_000)
+    assert evaluate_exact(model.dag, as_policy(model))["total_variation"] < 0.05
+
+
+def test_a_network_of_ones_own_is_saved_and_loaded(tmp_path):
+    model = SoftDQN(AttentionOverCoordinates, "HypergridGFN-v0", policy_kwargs={"width": 8}, seed=0)
+    model.save(tmp_path / "model")
+    loaded = SoftDQN.load(tmp_path / "model")
+    states = model.dag.initial_states(1)
+    assert isinstance(loaded.policy.online.architecture, AttentionOverCoordinates)
+    assert np.array_equal(loaded.policy.log_probs(states), model.policy.log_probs(states))
+
+
+# ---- presets ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", ["paper", "fast"])
+@pytest.mark.parametrize("policy", FITTING)
+def test_every_preset_goes_with_every_architecture(policy, preset):
+    for name in FITTING[policy]:
+        model = SoftDQN(policy, GFNEnv(DAGS[name]), preset=preset, policy_kwargs=SMALL[policy])
+        assert isinstance(model.policy.online, QNetwork)
+        chosen = ARCHITECTURES.get(policy, policy)
+        assert type(model.policy.online.architecture) is chosen
+
+
+def test_settings_of_the_presets_architecture_are_left_out_for_another():
+    bits = GFNEnv(DAGS["bits"])
+    own = SoftDQN("auto", bits, preset="fast")
+    assert own.policy.architecture_kwargs["norm_first"] is True
+    other = SoftDQN("MlpPolicy", bits, preset="fast")
+    assert other.policy.architecture_kwargs == {}
+    assert other.policy.optimizer_kwargs == own.policy.optimizer_kwargs
+    assert other.leaf_weight == own.leaf_weight
+
+
+def test_explicit_settings_win_over_the_presets():
+    bits = GFNEnv(DAGS["bits"])
+    model = SoftDQN("auto", bits, preset="fast", policy_kwargs={"norm_first": False, "width": 8})
+    assert model.policy.architecture_kwargs["norm_first"] is False
+    assert model.policy.architecture_kwargs["learnt_positions"] is True
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("grid", "MlpPolicy"), ("bits", "TransformerPolicy"), ("molecules", "SmallBlockTreePolicy")],
+)
+def test_auto_is_the_domains_policy(name, expected):
+    model = SoftDQN("auto", GFNEnv(DAGS[name]))
+    assert type(model.policy.online.architecture) is ARCHITECTURES[expected]
+
+
+def test_auto_is_the_policy_that_the_preset_names():
+    model = SoftDQN("auto", GFNEnv(DAGS["molecules"]), preset="paper", policy_kwargs={"steps": 1})
+    assert type(model.policy.online.architecture) is ARCHITECTURES["BlockTreePolicy"]
+
+
+class OwnLoss(agents.trajectories.TrajectoryAlgorithm):
+    """A new loss as CONTRIBUTING has it: only what is its own."""
+
+    def _roles(self):
+        return agents.policy.Roles(dueling=True)
+
+    def _loss(self, batch):
+        log_flow, log_forward = agents.targets.flow_and_forward(
+            self.policy.online.logits(batch.states, batch.masks), batch.actions
+        )
+        return (log_flow + log_forward).square().mean()
+
+
+def test_a_preset_is_never_ignored():
+    grid = GFNEnv(DAGS["grid"])
+    with pytest.raises(ValueError, match="preset='nonsense' is not one of"):
+        OwnLoss("MlpPolicy", grid, preset="nonsense")
+    with pytest.raises(ValueError, match="has no settings for OwnLoss, only for"):
+        OwnLoss("MlpPolicy", grid, preset="paper")
+    OwnLoss("MlpPolicy", grid).learn(total_trajectories=32)
+
+    class Variant(agents.DetailedBalance):
+        """One that is a variant has its parent's settings."""
+
+    assert Variant("MlpPolicy", grid, preset="paper").preset == "paper"
+
+
+# ---- arguments ----------------------------------------------------------------------------------
+
+
+def documented(algorithm: type) -> list[str]:
+    """The names in the Args section of a class's docstring, in order."""
+    text = inspect.getdoc(algorithm) or ""
+    section = text.split("Args:\n")[1]
+    return [
+        name.strip()
+        for line in section.splitlines()
+        if (match := re.match(r"    (\w[\w, ]*): ", line))
+        for name in match[1].split(",")
+    ]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_argument_is_documented_once(algorithm):
+    parameters = inspect.signature(algorithm).parameters
+    assert documented(algorithm) == [name for name in parameters if not name.startswith("_")]
+    kinds = {parameter.kind for parameter in parameters.values()}
+    assert inspect.Parameter.VAR_KEYWORD not in kinds
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_arguments_keep_types_and_reach_the_model(algorithm):
+    model = algorithm("MlpPolicy", GFNEnv(DAGS["grid"]))
+    for name, parameter in list(inspect.signature(algorithm).parameters.items())[2:-1]:
+        assert parameter.annotation is not inspect.Parameter.empty, name
+        if name in ("device", "train_freq", "stats_window_size", "policy_kwargs"):
+            continue  # which SB3 turns into something else
+        assert getattr(model, name) == parameter.default or name == "gradient_steps", name
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_few_classes_lie_above_an_algorithm(algorithm):
+    ours = [c for c in algorithm.__mro__[1:] if c.__module__.startswith("gfn_gym.")]
+    assert len(ours) <= (3 if algorithm is not agents.MunchausenDQN else 4)
+    assert all(len(c.__bases__) == 1 for c in [algorithm, *ours])  # no mixins
+
+
+# ---- bad architectures --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("policy", [nn.Linear, 3, None])
+def test_what_is_not_an_architecture_is_refused(policy):
+    with pytest.raises(TypeError, match=r"policy=.* is not a subclass of gfn_gym\.agents\.Archit"):
+        SoftDQN(policy, "HypergridGFN-v0")
+
+
+def test_unknown_names_and_settings_are_refused():
+    with pytest.raises(ValueError, match=r"policy='CnnPolicy' is not one of \['auto', 'MlpPolicy'"):
+        SoftDQN("CnnPolicy", "HypergridGFN-v0")
+    with pytest.raises(TypeError, match=r"policy_kwargs has \['widht'\], which MLP does not take"):
+        SoftDQN("MlpPolicy", "HypergridGFN-v0", policy_kwargs={"widht": 3})
+    with pytest.raises(ValueError, match="env=None: give an environment"):
+        SoftDQN("MlpPolicy", None)
+
+
+def test_networks_can_be_copied_without_the_dag():
+    network = QNetwork(MLP(DAGS["grid"], [4]))
+    assert not any(isinstance(value, Hypergrid) for value in vars(network.architecture).values())
+    assert copy.deepcopy(network) is not network
+
+
+def test_gymnasium_ids_and_environments_are_the_same():
+    by_id = SoftDQN("MlpPolicy", "HypergridGFN-v0", seed=0)
+    by_env = SoftDQN("MlpPolicy", gymnasium.make("HypergridGFN-v0"), seed=0)
+    assert weights(by_id).equal(weights(by_env))
