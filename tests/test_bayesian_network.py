@@ -330,6 +330,11 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"data": np.array([["a", "1"], ["b", "2"]])}, ValueError, "'X0' must hold numbers.*bde"),
     ({"data": Frame(a=GOOD[:, 0], b=GOOD[:, 1] * np.inf)}, ValueError, "inf in column 'b'"),
     (
+        {"data": Frame(a=np.array(["2020-01-01"], dtype="datetime64[D]"), b=np.ones(1))},
+        ValueError,
+        r"'a' must hold numbers .* they are datetime64",
+    ),
+    (
         {"data": Frame(a=np.array(["x", None], dtype=object), b=np.arange(2)), "score": "bde"},
         ValueError,
         "None in column 'a', row 1, is missing",

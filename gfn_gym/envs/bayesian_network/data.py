@@ -52,6 +52,8 @@ class Table:
 
     def _real(self, i: int) -> Floats:
         try:
+            if self.columns[i].dtype.kind in "mMc":  # numpy would turn dates into nanoseconds
+                raise TypeError(f"they are {self.columns[i].dtype}")
             values = self.columns[i].astype(np.float64)
         except (TypeError, ValueError) as error:
             raise ValueError(
