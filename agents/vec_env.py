@@ -206,15 +206,7 @@ def check_reads_back(batch: GFNVecEnv) -> None:
 
 def check_same_structure(ours: DAG, theirs: DAG) -> None:
     """Raise a ValueError that names both where two DAGs differ in states or actions."""
-    same = (
-        type(ours) is type(theirs)
-        and ours.state_space == theirs.state_space
-        and ours.n_actions == theirs.n_actions
-        and ours.stop_action == theirs.stop_action
-        # Of molecules, what the numbers stand for.
-        and getattr(ours, "vocabulary", None) == getattr(theirs, "vocabulary", None)
-    )
-    if not same:
+    if ours.structure() != theirs.structure():
         raise ValueError(
             f"the environment is {theirs!r}, but the model was made for {ours!r}: states and "
             "actions must be the same"

@@ -71,6 +71,14 @@ class DAG(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.state_space})"
 
+    def structure(self) -> tuple[Any, ...]:
+        """Return what two DAGs must share for a model of one to fit the other.
+
+        The class, the states and the actions; a domain adds what their numbers stand for, where
+        its arguments decide that.
+        """
+        return type(self), self.state_space, self.n_actions, self.stop_action
+
     # ---- construction -----------------------------------------------------------------------
 
     @abstractmethod

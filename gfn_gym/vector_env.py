@@ -10,9 +10,9 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from gfn_gym.dag import DAG, Mask, States
+from gfn_gym.dag import DAG, Floats, Mask, States
 from gfn_gym.env import Simulator, dag_class, integer_actions, render_metadata, split_kwargs
-from gfn_gym.mdp import MDP, BackwardPolicy, Transition
+from gfn_gym.mdp import MDP, BackwardPolicy
 from gfn_gym.observation import Observer
 
 
@@ -99,20 +99,20 @@ class GFNVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         actions = integer_actions(actions, self.num_envs)
         waiting = self._ended  # (num_envs,): this step resets them, and ignores their action
         if waiting.any():
-            transition = self._step_others(actions, waiting)
+            done, rewards = self._step_others(actions, waiting)
         else:
             transition = self.simulator.step(actions)
-        done = transition.done
+            done, rewards = transition.done, transition.rewards
         infos = self._finish(done, waiting) | self._info()
         observations = self.observer.observe(self.simulator.states)
         truncated = np.zeros(self.num_envs, dtype=bool)
-        return observations, transition.rewards, done.copy(), truncated, infos
+        return observations, rewards, done.copy(), truncated, infos
 
-    def _step_others(self, actions: NDArray[np.int64], waiting: Mask) -> Transition:
+    def _step_others(self, actions: NDArray[np.int64], waiting: Mask) -> tuple[Mask, Floats]:
         """Step all but the rows (num_envs,) that await a reset, for which nothing happens.
 
         The simulator steps all rows at once, so those that wait take some legal action from s0;
-        :meth:`_finish` puts them back.
+        :meth:`_finish` puts them back. Returns which are done, and the rewards, (num_envs,) each.
         """
         if self.autoreset_mode is AutoresetMode.DISABLED:
             raise gymnasium.error.ResetNeeded(
@@ -121,9 +121,7 @@ class GFNVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
             )
         self.simulator.restart(waiting)
         transition = self.simulator.step(np.where(waiting, self._some_action, actions))
-        transition.done[waiting] = False
-        transition.log_backward[waiting] = transition.log_reward[waiting] = 0.0
-        return transition
+        return transition.done & ~waiting, np.where(waiting, 0.0, transition.rewards)
 
     def _finish(self, done: Mask, waiting: Mask) -> dict[str, Any]:
         """Reset what the autoreset mode says, and return the infos of episodes that end here.

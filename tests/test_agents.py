@@ -20,7 +20,7 @@ from stable_baselines3.common.monitor import Monitor
 from dags import DAGS, Words
 from gfn_gym import DAG, MDP, GFNEnv
 from gfn_gym.agents import GFNVecEnv, MunchausenDQN, SoftDQN
-from gfn_gym.agents.policy import MlpPolicy
+from gfn_gym.agents.architectures import MLP
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.graph import enumerate_graph
 
@@ -87,11 +87,13 @@ def test_takes_an_id_an_environment_or_a_vec_env(algorithm: Any, env: Any, n_env
     assert model.num_timesteps >= 60 and updates(model) > 0
 
 
-def test_takes_a_policy_class_and_its_keywords() -> None:
-    model = SoftDQN(MlpPolicy, ID, policy_kwargs={"net_arch": [8, 4], "activation_fn": th.nn.Tanh})
-    layers = [layer for layer in model.q_net.layers if isinstance(layer, th.nn.Linear)]
+def test_takes_an_architecture_and_its_keywords() -> None:
+    model = SoftDQN(MLP, ID, policy_kwargs={"net_arch": [8, 4], "activation_fn": th.nn.Tanh})
+    modules = list(model.q_net.modules())
+    layers = [layer for layer in modules if isinstance(layer, th.nn.Linear)]
     assert [layer.out_features for layer in layers] == [4, 5]
-    with pytest.raises(TypeError, match=r"no policy_kwargs named \['width'\]"):
+    assert sum(isinstance(module, th.nn.Tanh) for module in modules) == 2
+    with pytest.raises(TypeError, match=r"policy_kwargs has \['width'\], which MLP does not take"):
         SoftDQN("MlpPolicy", ID, policy_kwargs={"width": 3})
 
 
@@ -109,7 +111,7 @@ def test_learns_for_a_number_of_steps_or_of_trajectories(algorithm: Any) -> None
 @ALGORITHMS
 def test_learning_changes_the_online_and_the_target_network(algorithm: Any) -> None:
     model = make(algorithm, average_share=0.1)
-    networks = (model.q_net, model.q_net_target, model.policy.q_net_average)
+    networks = (model.q_net, model.q_net_target, model.policy.average)
     before = [[p.clone() for p in network.parameters()] for network in networks]
     model.learn(200)
     for network, old in zip(networks, before, strict=True):
@@ -279,8 +281,8 @@ def test_learns_on_every_kind_of_dag(name: str) -> None:
 
 def prefers_stop(model: Any) -> Any:
     with th.no_grad():
-        model.q_net.layers[-1].weight.zero_()
-        model.q_net.layers[-1].bias.copy_(th.tensor([0.0, 0.0, 5.0]))
+        model.q_net.head.weight.zero_()
+        model.q_net.head.bias.copy_(th.tensor([0.0, 0.0, 5.0]))
     return model
 
 

@@ -20,10 +20,12 @@ from gfn_gym.agents import (
     SoftDQN,
     as_policy,
     sampled_metrics,
+    transitions,
 )
-from gfn_gym.agents.backward import BACKWARD_LEARNING_RATE, BackwardLearner, backward_edges
-from gfn_gym.agents.networks import MlpQNetwork
-from gfn_gym.agents.presets import FAST_HYPERGRID
+from gfn_gym.agents.architectures import MLP
+from gfn_gym.agents.backward import BACKWARD_LEARNING_RATE, TLMBackward, backward_edges
+from gfn_gym.agents.networks import BackwardNetwork
+from gfn_gym.agents.presets import hypergrid
 from gfn_gym.dag import Floats, States
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
@@ -68,28 +70,29 @@ def test_a_step_by_hand() -> None:
     """From uniform: log P_B is log 1/2 − log 2, of two piles one and of two actions one; and
     log 2/3, of three piles two. Their gradients in the logits are (1, −1, 0)/2 and (−2, 1, 1)/6.
     """
-    network = MlpQNetwork(Piles(), [8], n_actions=3)
-    learner = BackwardLearner(network, th.optim.SGD, {}, tau=0.25)
-    loss = learner.learn(three_edges(), learning_rate=0.6)
-    assert loss == pytest.approx((log(4) - log(2 / 3)) / 2)
+    network = BackwardNetwork(MLP(Piles(), [8]))
+    learner = TLMBackward(network, th.optim.SGD, {}, learning_rate=0.6, tau=0.25)
+    found = learner.learn([three_edges()], 1.0)
+    assert found["train/backward_loss"] == pytest.approx((log(4) - log(2 / 3)) / 2)
+    assert found["train/backward_learning_rate"] == 0.6
     step = 0.6 * np.array([1 / 12, -1 / 6, 1 / 12])  # the mean over two edges, not three
-    nets: list[Any] = [network, learner.copy]
-    bias, copied = (net.layers[-1].bias.detach() for net in nets)
+    copy: Any = learner.reward_network
+    bias, copied = (net.head.bias.detach() for net in (network, copy))
     np.testing.assert_allclose(bias, step, rtol=1e-5)
     np.testing.assert_allclose(copied, step / 4, rtol=1e-5)
-    assert all(p.grad is None for p in (*network.parameters(), *learner.copy.parameters()))
+    assert all(p.grad is None for p in (*network.parameters(), *copy.parameters()))
 
 
 def test_likelihood_rises_to_its_maximum() -> None:
     """The first of two edges into (2, 1, 0) is drawn three times as often as the second."""
     states, nexts = np.array([[1, 1, 0]] * 3 + [[2, 0, 0]]), np.array([[2, 1, 0]] * 4)
     edges = backward_edges(Piles(), states, np.array([0, 0, 1, 1]), nexts)
-    learner = BackwardLearner(MlpQNetwork(Piles(), [8], n_actions=3), th.optim.Adam, {}, tau=0.2)
+    learner = TLMBackward(BackwardNetwork(MLP(Piles(), [8])), th.optim.Adam, {}, 0.05, tau=0.2)
     for _ in range(200):
-        loss = learner.learn(edges, 0.05)
+        loss = learner.learn([edges], 1.0)["train/backward_loss"]
     entropy = -0.75 * log(0.75) - 0.25 * log(0.25)
     assert loss == pytest.approx(entropy + log(2), abs=1e-3)  # two parallel actions each
-    logits = learner.copy(edges.next_states, edges.mask)
+    logits = learner.reward_network(edges.next_states, edges.mask)
     np.testing.assert_allclose(th.softmax(logits, 1), [[0.75, 0.25, 0.0]] * 4, atol=0.02)
 
 
@@ -114,7 +117,7 @@ def test_starts_uniform_and_the_copy_is_without_dropout(
     np.testing.assert_allclose(model.backward_policy(states), expected, rtol=1e-6)
     model.learn(300)
     assert not np.allclose(model.backward_policy(states), expected)
-    assert not model.backward_learner.copy.training
+    assert not model.backward.reward_network.training
     batch = model.replay_buffer.batch_at(np.arange(100))
     again = model.replay_buffer.batch_at(np.arange(100))
     assert batch.log_backward.equal(again.log_backward)
@@ -132,7 +135,7 @@ def test_targets_move_with_p_b(algorithm: Any) -> None:
     before = model.replay_buffer.sample(50)
     with th.no_grad():
         old = model._td_target(model.replay_buffer.batch_at(np.arange(2)))
-        model.backward_learner.copy.layers[-1].bias[:] = th.tensor([log(3.0), 0.0])
+        model.backward.reward_network.head.bias[:] = th.tensor([log(3.0), 0.0])
         new = model._td_target(model.replay_buffer.batch_at(np.arange(2)))
     np.testing.assert_allclose(new - old, [log(3 / 4) - log(1 / 2), 0.0], atol=1e-6)
     after = model.replay_buffer.sample(50)
@@ -160,18 +163,18 @@ def test_a_round_learns_from_new_transitions_once_and_rates_them_by_the_moved_p_
     np.testing.assert_allclose(model.replay_buffer.tree.leaves[:80], priorities + 1e-6, rtol=1e-5)
 
     network = make(algorithm, Piles()).policy.backward_net  # as the model's was at first
-    twin = BackwardLearner(network, th.optim.Adam, {"fused": True}, 1.0)
-    twin.learn(backward_edges(model.dag, states, actions, nexts), 0.01)
-    moved = weights(model.backward_learner.copy)
-    assert moved.equal(weights(twin.copy))
+    twin = TLMBackward(network, th.optim.Adam, {"fused": True}, 0.01, tau=1.0)
+    twin.learn([backward_edges(model.dag, states, actions, nexts)], 1.0)
+    moved = weights(model.backward.reward_network)
+    assert moved.equal(weights(twin.reward_network))
     model.train(3)  # there is nothing new
-    assert weights(model.backward_learner.copy).equal(moved)
+    assert weights(model.backward.reward_network).equal(moved)
 
 
 def test_learns_p_b_with_uniform_replay_too() -> None:
     model = make(replay_alpha=0.0).learn(300)
     assert model.replay_buffer.tree is None
-    assert not weights(model.policy.backward_net.layers[-1]).equal(th.zeros(2 * 17))
+    assert not weights(model.policy.backward_net.head).equal(th.zeros(2 * 17))
 
 
 def test_its_learning_rate_follows_its_schedule() -> None:
@@ -183,7 +186,7 @@ def test_its_learning_rate_follows_its_schedule() -> None:
 
     model = make(backward_learning_rate=schedule).learn(400)
     assert rates[-1] < 0.1 < 0.8 < rates[1] and sorted(rates, reverse=True) == rates
-    learner = model.backward_learner
+    learner = model.backward
     assert learner.optimizer.param_groups[0]["lr"] == 0.01 * rates[-1]
     assert [BACKWARD_LEARNING_RATE(remaining) for remaining in (1, 0.75, 0.5, 0.2)] == [
         1e-3, 5e-4, 0.0, 0.0,
@@ -192,8 +195,8 @@ def test_its_learning_rate_follows_its_schedule() -> None:
 
 def test_a_p_b_that_diverges_is_named() -> None:
     model = make().learn(100)
-    model.policy.backward_net.layers[-1].bias.data[0] = th.nan
-    with pytest.raises(FloatingPointError, match="the backward policy's loss is nan at update"):
+    model.policy.backward_net.head.bias.data[0] = th.nan
+    with pytest.raises(FloatingPointError, match="train/backward_loss is nan at update"):
         model.learn(100)
 
 
@@ -218,9 +221,11 @@ class SteepPiles(Piles):
 def test_learns_the_target_with_a_p_b_for_which_the_theorem_holds(
     algorithm: Any, dag: DAG, steps: int
 ) -> None:
-    kwargs = {**FAST_HYPERGRID, "n_envs": 16, "learning_starts": 512, "batch_size": 128}
+    kwargs = {**hypergrid.FAST, "n_envs": 16, "learning_starts": 512, "batch_size": 128}
+    kwargs["policy_kwargs"] = {**kwargs["policy_kwargs"], **kwargs.pop("architecture")}
+    del kwargs["policy"]
     if algorithm is SoftActorCritic:
-        kwargs["q_learning_rate"] = FAST_HYPERGRID["learning_rate"]
+        kwargs["q_learning_rate"] = kwargs["learning_rate"]
     model = make(algorithm, dag, **kwargs, exploration_initial_eps=0.5).learn(steps)
     graph, policy = enumerate_graph(dag), as_policy(model)
     assert evaluate_exact(graph, policy)["total_variation"] < 0.05
@@ -250,20 +255,20 @@ def test_learns_the_target_with_a_p_b_for_which_the_theorem_holds(
 def test_a_saved_model_keeps_p_b_its_copy_and_how_it_learns(algorithm: Any, tmp_path: Path) -> None:
     model = make(algorithm).learn(300)
     found = model.get_parameters()
-    assert {"backward_learner.copy", "backward_learner.optimizer"} < set(found)
+    assert {"backward.reward_network", "backward.optimizer"} < set(found)
     model.save(tmp_path / "model")
     loaded = algorithm.load(tmp_path / "model")
     states = enumerate_graph(model.dag).states
     assert (loaded.backward_policy(states) == model.backward_policy(states)).all()
     assert weights(loaded.policy.backward_net).equal(weights(model.policy.backward_net))
-    assert not weights(loaded.policy.backward_net).equal(weights(loaded.backward_learner.copy))
+    assert not weights(loaded.policy.backward_net).equal(weights(loaded.backward.reward_network))
     ours, theirs = (
-        next(iter(m.backward_learner.optimizer.state.values()))["exp_avg"] for m in (model, loaded)
+        next(iter(m.backward.optimizer.state.values()))["exp_avg"] for m in (model, loaded)
     )
     assert ours.equal(theirs) and ours.any()
-    assert loaded.replay_buffer.backward_net is loaded.backward_learner.copy
+    assert loaded.replay_buffer.backward_net is loaded.backward.reward_network
     loaded.learn(100)
-    learnt = (m.backward_learner.copy for m in (loaded, model))
+    learnt = (m.backward.reward_network for m in (loaded, model))
     assert loaded.learnt_backward and not weights(next(learnt)).equal(weights(next(learnt)))
     with pytest.raises(ValueError, match="parameters"):
         make(algorithm, learnt_backward=False).set_parameters(found)
@@ -288,7 +293,8 @@ def test_a_loaded_replay_buffer_has_the_models_p_b(tmp_path: Path) -> None:
 
 def test_without_it_p_b_is_the_environments() -> None:
     model = make(learnt_backward=False)
-    assert model.backward_policy is model.backward_learner is model.policy.backward_net is None
+    assert model.backward_policy is model.policy.backward_net is None
+    assert not model.backward.is_learnt
     policy = MDP(model.dag).backward_log_probs
     own = SoftDQN("MlpPolicy", GFNEnv(model.dag, backward_policy=policy))
     assert own.backward_policy is policy
@@ -297,8 +303,11 @@ def test_without_it_p_b_is_the_environments() -> None:
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"backward_tau": 1.5}, r"backward_tau=1.5 must lie in \[0, 1\]"),
-        ({"backward_learning_rate": -1.0}, "backward_learning_rate=-1.0 must be at least 0"),
+        ({"backward_tau": 1.5}, "backward_tau=1.5 must be a finite number from 0 to 1"),
+        (
+            {"backward_learning_rate": -1.0},
+            "backward_learning_rate=-1.0 must be a finite number of at least 0",
+        ),
     ],
 )
 def test_arguments_are_checked(kwargs: dict[str, Any], message: str) -> None:
@@ -318,9 +327,9 @@ def test_an_environment_with_its_own_p_b_is_refused() -> None:
 
 def test_a_long_warm_up_is_learnt_from_to_its_end(monkeypatch: Any) -> None:
     model = make(learning_starts=1000, replay_alpha=0.0).learn(80)
-    monkeypatch.setattr(off_policy, "batches", lambda n: batches(n, 16))
+    monkeypatch.setattr(transitions, "batches", lambda n: batches(n, 16))
     model.train(0)
-    step = next(iter(model.backward_learner.optimizer.state.values()))["step"]
+    step = next(iter(model.backward.optimizer.state.values()))["step"]
     assert step == 5
 
 
@@ -347,4 +356,4 @@ def test_resumed_is_as_never_interrupted(algorithm: Any, tmp_path: Path) -> None
 
     whole, in_two = trained(None), trained(204)
     assert weights(in_two.policy).equal(weights(whole.policy)) and updates(whole) > 10
-    assert weights(in_two.backward_learner.copy).equal(weights(whole.backward_learner.copy))
+    assert weights(in_two.backward.reward_network).equal(weights(whole.backward.reward_network))

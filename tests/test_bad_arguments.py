@@ -130,7 +130,7 @@ def test_learn_wants_one_total(algorithm: Any, totals: dict[str, int], message: 
 
 @ALGORITHMS
 def test_an_environment_without_masks_is_refused_with_the_reason(algorithm: Any) -> None:
-    with pytest.raises(TypeError, match=r"CartPole.* is no GFN environment.*needs action masks"):
+    with pytest.raises(TypeError, match=r"CartPole.* is not a GFN environment.*needs action masks"):
         algorithm("MlpPolicy", "CartPole-v1")
 
 

@@ -13,9 +13,11 @@ from batches import trajectories_of
 from dags import Piles, Words
 from gfn_gym import DAG, GFNEnv
 from gfn_gym.agents import DetailedBalance, SubTrajectoryBalance, TrajectoryBalance, targets
+from gfn_gym.agents.networks import QNetwork
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.evaluation import solve
 from gfn_gym.graph import enumerate_graph
+from tables import Table, fill_with_flows
 
 log = math.log
 
@@ -88,9 +90,12 @@ def make(algorithm: Any, dag: DAG, biases: list[float], **kwargs: Any) -> Any:
     model = algorithm(
         "MlpPolicy", GFNEnv(dag), n_envs=1, policy_kwargs={"net_arch": [4]}, device="cpu", **kwargs
     )
-    last = model.policy.q_net.layers[-1]
-    last.weight.data.zero_()
-    last.bias.data.copy_(th.tensor(biases))
+    head, value_head = model.policy.online.head, model.policy.online.value_head
+    head.weight.data.zero_()
+    head.bias.data.copy_(th.tensor(biases[-dag.n_actions :]))
+    if value_head is not None:  # whose bias comes first
+        value_head.weight.data.zero_()
+        value_head.bias.data.copy_(th.tensor(biases[:1]))
     if model.policy.log_z is not None:
         model.policy.log_z.data.fill_(0.5)
     return model
@@ -161,7 +166,7 @@ def test_completion_earns_both_rewards() -> None:
 
 def test_learnt_backward_enters_with_its_gradient() -> None:
     model = make(TrajectoryBalance, GRID, UNEVEN, learnt_backward=True)
-    last = model.policy.backward_net.layers[-1]
+    last = model.policy.backward_net.head
     last.weight.data.zero_()
     last.bias.data.copy_(th.tensor([0.0, log(3)]))  # of (1,1): x−1 with ¼, y−1 with ¾
     batch = trajectories_of(GRID, [[0, 1, 2]], learnt_backward=True)
@@ -191,27 +196,13 @@ def test_a_uniform_network_is_the_uniform_policy(algorithm: Any, dag: DAG) -> No
 # ---- the optimum ----------------------------------------------------------------------------
 
 
-class TableNetwork(th.nn.Module):
-    """The exact flows of a grid: Q = log F(edge)."""
-
-    def __init__(self, dag: Hypergrid):
-        super().__init__()
-        solution = solve(dag)
-        states = solution.graph.states
-        edge_flow = solution.policy(states) + solution.log_flow[:, None]
-        self.height = dag.height
-        self.table = th.empty(dag.height**2, dag.n_actions)
-        self.table[states[:, 0] * self.height + states[:, 1]] = th.tensor(edge_flow).float()
-
-    def forward(self, states: th.Tensor, mask: th.Tensor) -> th.Tensor:
-        return self.table[states[:, 0] * self.height + states[:, 1]]
-
-
 @pytest.mark.parametrize("algorithm", [TrajectoryBalance, DetailedBalance, SubTrajectoryBalance])
 def test_nothing_is_left_at_the_exact_flows(algorithm: Any) -> None:
     dag = Hypergrid(2, 4)
     model = make(algorithm, dag, [0.0] * (3 + (algorithm is not TrajectoryBalance)))
-    model.policy.q_net = TableNetwork(dag)
+    model.policy.online = QNetwork(Table(dag))  # Q = log F(edge)
+    fill_with_flows(model.policy.online, solve(dag))
+    model.policy.online.float()
     if algorithm is TrajectoryBalance:
         model.policy.log_z.data.fill_(dag.log_partition())
     batch = trajectories_of(dag, [[0, 1, 1, 0, 2], [2], [1, 1, 1, 0, 0, 0, 2], [0, 2]])

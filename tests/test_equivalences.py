@@ -44,7 +44,9 @@ def make(algorithm: Any, name: str, **kwargs: Any) -> Any:
         "MlpPolicy", GFNEnv(DAGS[name]), n_envs=8, seed=5, device="cpu",
         policy_kwargs={"net_arch": [16]}, **kwargs,
     )  # fmt: skip
-    model.policy.q_net.layers[-1].weight.data.mul_(4.0)
+    for head in (model.policy.online.head, model.policy.online.value_head):
+        if head is not None:
+            head.weight.data.mul_(4.0)
     return model
 
 
@@ -52,7 +54,7 @@ def soft_dqn_alike(model: Any, algorithm: Any, name: str, **kwargs: Any) -> Any:
     """Soft Q-learning with the network of a balance agent, on both sides."""
     ours = make(algorithm, name, dueling=True, leaf_weight=1.0, **kwargs)
     for network in (ours.q_net, ours.q_net_target):
-        network.load_state_dict(model.policy.q_net.state_dict())
+        network.load_state_dict(model.policy.online.state_dict())
     return ours
 
 
@@ -156,7 +158,7 @@ def test_trajectory_balance_is_reinforce_with_log_z_as_baseline(name: str) -> No
     """∇ ½(residual)² = ∇ −(Σ (r − log π) − log Z)·Σ log π, the bracket held constant."""
     balance = make(TrajectoryBalance, name)
     balance.policy.log_z.data.fill_(0.7)
-    network, largest = balance.policy.q_net, 0.0
+    network, largest = balance.policy.online, 0.0
     for trajectory in on_policy(balance, 20):
         batch = balance.replay_buffer.batch([trajectory])
         half = 0.5 * gradient(balance._loss(batch), network)

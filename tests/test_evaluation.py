@@ -207,7 +207,7 @@ def test_solve_takes_a_dag_and_its_policy_can_be_pickled() -> None:
 
 def test_solution_names_unknown_states() -> None:
     policy = solve(Hypergrid(ndim=2, height=3)).policy
-    with pytest.raises(ValueError, match=r"\[9, 9\] is no state of Hypergrid"):
+    with pytest.raises(ValueError, match=r"\[9, 9\] is not a state of Hypergrid"):
         policy(np.array([[0, 1], [9, 9]], dtype=np.int32))
 
 
@@ -236,8 +236,8 @@ def test_disjoint_distributions_are_as_far_as_can_be() -> None:
     [
         ([0.5, 0.5], [1.0], "p has 2 probabilities, q has 1"),
         ([0.5, 0.6], [0.5, 0.5], "p sums to 1.1, not 1"),
-        ([0.5, 0.5], [1.5, -0.5], r"q\[1\] = -0.5 is no probability"),
-        ([0.5, np.nan], [0.5, 0.5], r"p\[1\] = nan is no probability"),
+        ([0.5, 0.5], [1.5, -0.5], r"q\[1\] = -0.5 is not a probability"),
+        ([0.5, np.nan], [0.5, 0.5], r"p\[1\] = nan is not a probability"),
         ([[0.5, 0.5]], [0.5, 0.5], r"p must be probabilities of shape \(X,\), not .* \(1, 2\)"),
     ],
 )

@@ -129,8 +129,8 @@ def test_an_object_that_the_policy_never_builds() -> None:
     ("objects", "message"),
     [
         ([[2, 1], [7, 0]], r"\[7, 0\] lies outside the states of"),
-        ([[2, 1], [1, 0]], r"\[1, 0\] is no finished object of .*: the construction cannot end"),
-        ([[2, 1], [1, 2]], r"\[1, 2\] is no canonical state of"),
+        ([[2, 1], [1, 0]], r"\[1, 0\] is not a finished object of .*: the construction cannot end"),
+        ([[2, 1], [1, 2]], r"\[1, 2\] is not a canonical state of"),
         ([[1, 1, 1]], r"shape \(n, 2\) with n at least 1, not \(1, 3\)"),
         ([1, 2], r"not \(2,\)"),
         (np.empty((0, 2), dtype=int), r"not \(0, 2\)"),
@@ -146,7 +146,7 @@ def test_what_is_no_finished_object_is_refused(objects: Any, message: str) -> No
 
 def test_an_unfinished_state_of_a_completing_dag_is_refused() -> None:
     dag = Words(length=2)
-    with pytest.raises(ValueError, match=r"\[0, 2\] is no finished object"):
+    with pytest.raises(ValueError, match=r"\[0, 2\] is not a finished object"):
         log_likelihood(dag, uniform_policy(dag), [[0, 1], [0, 2]])
 
 

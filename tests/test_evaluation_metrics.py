@@ -132,10 +132,10 @@ def test_empirical_distribution_refuses() -> None:
     with pytest.raises(ValueError, match=r"shape \(n, 1\), not \(2,\)"):
         empirical.add(np.array([1, 2]))
     empirical.add(np.array([[1], [2]]))
-    with pytest.raises(ValueError, match=r"\[2\] is no finished object"):
+    with pytest.raises(ValueError, match=r"\[2\] is not a finished object"):
         empirical.l1_mean()
     empirical.add(np.full((5, 1), 9))
-    with pytest.raises(ValueError, match=r"\[9\] is no state"):
+    with pytest.raises(ValueError, match=r"\[9\] is not a state"):
         empirical.l1_mean()
 
 

@@ -394,7 +394,7 @@ def test_blocks_from_a_file(tmp_path):
     with pytest.raises(ValueError, match="must map the same numbers"):
         molecules(maps)
     maps.write_text("[[")
-    with pytest.raises(ValueError, match=r"maps\.json is no JSON file"):
+    with pytest.raises(ValueError, match=r"maps\.json is not a JSON file"):
         molecules(maps)
     with pytest.raises(FileNotFoundError, match="blocks='pdb205': there is no such file"):
         molecules("pdb205")
@@ -408,7 +408,7 @@ def test_blocks_from_a_file(tmp_path):
     [
         ({"blocks": []}, r"blocks=\[\]: give at least one pair"),
         ({"blocks": ["CO"]}, r"blocks\[0\]='CO' must be a pair"),
-        ({"blocks": [["C1CC", [0]]]}, "'C1CC' is no valid SMILES"),
+        ({"blocks": [["C1CC", [0]]]}, "'C1CC' is not a valid SMILES"),
         ({"blocks": [["C.C", [0]]]}, "'C.C' is in several pieces"),
         ({"blocks": [["CO", [2]]]}, r"atoms \[2\] of 'CO' must be at least one index from 0 to 1"),
         ({"blocks": [["CO", []]]}, r"atoms \[\] of 'CO'"),

@@ -207,7 +207,7 @@ def test_rewards_are_by_the_p_b_that_the_model_has_learnt() -> None:
         "MlpPolicy", GFNEnv(dag), n_envs=1, learnt_backward=True, policy_kwargs={"net_arch": [8]}
     )
     with th.no_grad():
-        for p in model.backward_learner.copy.parameters():
+        for p in model.backward.reward_network.parameters():
             p.normal_(generator=th.Generator().manual_seed(3))
     states = nonterminal(dag)
     planned = MENTS(model, simulations=700, epsilon=1.0).log_flow(states)
@@ -273,7 +273,7 @@ def test_training_acts_by_what_the_search_found(algorithm: Any) -> None:
         planning_simulations=3000, planning_epsilon=1.0,
     )  # fmt: skip
     with th.no_grad():
-        for p in model.backward_learner.copy.parameters():
+        for p in model.backward.reward_network.parameters():
             p.normal_(generator=th.Generator().manual_seed(3))
     states = nonterminal(dag)
     with th.no_grad():

@@ -285,7 +285,7 @@ def test_other_algorithms_are_refused(tmp_path: Path) -> None:
 
 def test_resuming_what_is_no_checkpoint_says_so(tmp_path: Path) -> None:
     make_model("SoftDQN").save(tmp_path / "model.zip")
-    with pytest.raises(ValueError, match=r"model\.zip.*is no checkpoint"):
+    with pytest.raises(ValueError, match=r"model\.zip.*is not a checkpoint"):
         SoftDQN.resume(tmp_path / "model.zip")
     with pytest.raises(FileNotFoundError):
         SoftDQN.resume(tmp_path / "nothing.zip")

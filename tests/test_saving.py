@@ -89,7 +89,9 @@ def test_a_loaded_model_keeps_its_settings(algorithm: Any, tmp_path: Path) -> No
     loaded = algorithm.load(tmp_path / "model")
     for name, value in kwargs.items():
         assert getattr(loaded, name) == value
-    assert loaded.temperature == loaded.policy.temperature == model.temperature
+    temperature = 1 / (1 - 0.4) if algorithm is MunchausenDQN else 1.0
+    assert loaded.policy.online.temperature == pytest.approx(temperature)
+    assert loaded.policy.roles == model.policy.roles
     assert loaded.n_envs == 4 and loaded.num_timesteps == model.num_timesteps
     assert loaded.replay_buffer.alpha == 0.7
 
@@ -252,7 +254,7 @@ def test_set_env_with_another_grid_names_both() -> None:
     model = trained()
     with pytest.raises(ValueError, match=r"height=9.*model was made for .*height=4"):
         model.set_env(GFNEnv(Hypergrid(2, 9)))
-    with pytest.raises(TypeError, match="no GFN environment"):
+    with pytest.raises(TypeError, match="is not a GFN environment"):
         model.set_env(gymnasium.make("CartPole-v1"))
     assert model.dag.height == 4
 
@@ -262,9 +264,12 @@ def test_get_and_set_parameters(algorithm: Any, tmp_path: Path) -> None:
     model, other = trained(algorithm), trained(algorithm, seed=1)
     found = model.get_parameters()
     assert set(found) == {"policy", "policy.optimizer"}
-    networks = {"q_net"} | ({"actor"} if algorithm is SoftActorCritic else set())
-    networks |= {"q_net_target"} if algorithm is not FlowMatching else set()
+    networks = {"online"} | ({"target"} if algorithm is not FlowMatching else set())
     assert {name.split(".")[0] for name in found["policy"]} == networks
+    parts = {name.split(".")[1] for name in found["policy"] if name.startswith("online.")}
+    assert parts == (
+        {"actor", "critics"} if algorithm is SoftActorCritic else {"architecture", "head"}
+    )
     assert (log_probs(other) != log_probs(model)).any()
     other.set_parameters(found)
     assert (log_probs(other) == log_probs(model)).all()
@@ -343,7 +348,7 @@ def test_a_checkpoint_is_not_a_model_nor_a_model_a_checkpoint(tmp_path: Path) ->
     with pytest.raises(ValueError, match=r"checkpoint\.zip.* SoftDQN, not by MunchausenDQN"):
         MunchausenDQN.resume(tmp_path / "checkpoint.zip")
     (tmp_path / "text").write_text("no zip")
-    with pytest.raises(ValueError, match="text is no checkpoint"):
+    with pytest.raises(ValueError, match="text is not a checkpoint"):
         SoftDQN.resume(tmp_path / "text")
     untrained = SoftDQN("MlpPolicy", GFNEnv(Hypergrid(2, 4)), **SMALL)
     with pytest.raises(ValueError, match="no training to checkpoint yet"):

@@ -33,17 +33,21 @@ def set_outputs(network: Any, values: list[float]) -> None:
     with th.no_grad():
         for p in network.parameters():
             p.zero_()
-        network.layers[-1].bias.copy_(th.tensor(values))
+        network.head.bias.copy_(th.tensor(values))
+
+
+def critics(model: Any) -> tuple[Any, Any]:
+    return model.networks.critics.first, model.networks.critics.second
 
 
 def by_hand(**kwargs: Any) -> Any:
     """π ∝ [1, 1, 2]; min Q̄ = [0, log 2, log 3], min Q = [0, 1, 2]."""
     model = make(**kwargs)
-    set_outputs(model.policy.actor, [0, 0, log(2)])
-    first, second = model.q_net_target.pair
+    set_outputs(model.networks.actor, [0, 0, log(2)])
+    first, second = model.policy.target.first, model.policy.target.second
     set_outputs(first, [0, log(2), 9.0])
     set_outputs(second, [7.0, 8.0, log(3)])
-    first, second = model.q_net.pair
+    first, second = critics(model)
     set_outputs(first, [0.0, 1.0, 4.0])
     set_outputs(second, [3.0, 1.0, 2.0])
     return model
@@ -93,14 +97,14 @@ def test_the_loss_by_hand_and_whom_it_teaches() -> None:
     np.testing.assert_allclose(td_error, np.abs(errors).mean(axis=0), rtol=1e-5)
     assert not td_error.requires_grad
     loss.backward()
-    assert all(p.grad is None for p in model.q_net_target.parameters())
+    assert all(p.grad is None for p in model.policy.target.parameters())
     # ∂/∂logit_a Σ π(log π − Q) = π_a·(log π_a − Q_a − the sum).
     terms = 0.25 * (-log(4) - 0 - full), 0.25 * (-log(4) - 1 - full), 0.5 * (-log(2) - 2 - full)
     at_edge = (-log(3) - 1 - edge) / 3, (log(2 / 3) - 2 - edge) * 2 / 3
     expected = [2 * terms[0] / 3, (2 * terms[1] + at_edge[0]) / 3, (2 * terms[2] + at_edge[1]) / 3]
-    np.testing.assert_allclose(model.policy.actor.layers[-1].bias.grad, expected, rtol=1e-4)
+    np.testing.assert_allclose(model.networks.actor.head.bias.grad, expected, rtol=1e-4)
     # The first critic: its errors at x+1, x+1 and stop; nothing of the actor's loss.
-    gradient = model.q_net.pair[0].layers[-1].bias.grad
+    gradient = model.networks.critics.first.head.bias.grad
     expected = [(errors[0, 0] + errors[0, 1]) / 3, 0.0, errors[0, 2]]
     np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-6)
 
@@ -135,7 +139,7 @@ def test_training_stays_finite(policy: str, dag: DAG) -> None:
     ).learn(200)  # fmt: skip
     assert updates(model) > 10
     assert all(p.isfinite().all() for p in model.policy.parameters())
-    assert all(p.grad is not None for p in model.policy.q_net.parameters())
+    assert all(p.grad is not None for p in model.networks.critics.parameters())
 
 
 # ---- the policy -----------------------------------------------------------------------------
@@ -164,16 +168,20 @@ def test_log_flow_is_the_expected_soft_value() -> None:
 
 
 def test_the_average_is_one_of_the_actor() -> None:
-    model = make(average_share=0.5)
-    model.policy.actor_average.layers[-1].bias.data[2] += 50
+    still = {"learning_rate": 1e-30, "q_learning_rate": 1e-30}  # the networks stay as they are
+    model = make(average_share=0.5, learning_starts=10, **still).learn(10)
+    averaged, online = (
+        model.policy.average.actor.head.bias,
+        model.networks.actor.head.bias[2].item(),
+    )
+    model.train(3 - updates(model), 8)
+    averaged.data[2] += 50
     state = model.dag.initial_states(1)
     assert model.policy.log_probs(state)[0, 2] == pytest.approx(0, abs=1e-6)
-    assert model.policy.logits(state, learnt=False).max() < 10
-    model._n_updates = 4  # a window of two: half of the way
-    before = model.policy.actor_average.layers[-1].bias[2].item()
-    online = model.policy.actor.layers[-1].bias[2].item()
-    model._update_copies()
-    after = model.policy.actor_average.layers[-1].bias[2].item()
+    assert model.networks.logits(*model.policy.tensors(state)).max() < 10
+    before = averaged[2].item()
+    model.train(1, 8)  # the fourth: a window of two, half of the way
+    after = averaged[2].item()
     assert after == pytest.approx((before + online) / 2)
 
 
@@ -183,28 +191,28 @@ def test_each_has_its_learning_rate() -> None:
         learning_starts=0, batch_size=8,
     )  # fmt: skip
     model.learn(total_trajectories=100)
-    actor, critics = model.policy.optimizer.param_groups
-    assert critics["lr"] == pytest.approx(10 * actor["lr"]) and 0 < actor["lr"] < 1e-3
-    assert actor["eps"] == critics["eps"] == 1e-4
+    actor, both = model.policy.optimizer.param_groups
+    assert both["lr"] == pytest.approx(10 * actor["lr"]) and 0 < actor["lr"] < 1e-3
+    assert actor["eps"] == both["eps"] == 1e-4
     ids = {id(p) for p in actor["params"]}
-    assert ids == {id(p) for p in model.policy.actor.parameters()}
-    assert {id(p) for p in critics["params"]} == {id(p) for p in model.q_net.parameters()}
+    assert ids == {id(p) for p in model.networks.actor.parameters()}
+    assert {id(p) for p in both["params"]} == {id(p) for p in model.networks.critics.parameters()}
 
 
 def test_the_critics_are_different_networks() -> None:
-    first, second = make().q_net.pair
-    assert not first.layers[-1].weight.equal(second.layers[-1].weight)
+    first, second = critics(make())
+    assert not first.head.weight.equal(second.head.weight)
     model = make(Hypergrid(2, 4), learning_starts=0, batch_size=8).learn(200)
     states = model.policy.to_tensor(enumerate_graph(model.dag).states)
     mask = th.ones(len(states), 3, dtype=th.bool)
-    first, second = (network(states, mask) for network in model.q_net.pair)
-    assert model.q_net(states, mask).equal(th.minimum(first, second))
+    first, second = (network(states, mask) for network in critics(model))
+    assert model.networks.critics(states, mask).equal(th.minimum(first, second))
     assert not first.equal(second)
 
 
 @pytest.mark.parametrize("name", ["double", "planning_simulations"])
 def test_arguments_of_a_policy_without_an_actor_are_refused(name: str) -> None:
-    with pytest.raises(TypeError, match=f"no argument '{name}': it has an actor"):
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
         make(**{name: 1})
 
 
@@ -252,10 +260,10 @@ def test_errors_over_two_steps() -> None:
     batch = model.replay_buffer.batch_at(indices)
     with th.no_grad():
         one_step = model._td_target(batch)
-        correction = one_step - model.q_net_target.of_actions(
+        correction = one_step - model.policy.target.of_actions(
             batch.states, batch.masks, batch.actions
         )
-        each = th.stack(model.q_net.each_of_actions(batch.states, batch.masks, batch.actions))
+        each = model.networks.critics.each_of_actions(batch.states, batch.masks, batch.actions)
         errors = model._td_errors(batch)
     following = model.replay_buffer.following(indices)
     target = one_step + 0.5 * th.where(th.tensor(following >= 0), correction[following], 0.0)
@@ -267,10 +275,11 @@ def test_the_actor_has_no_dropout_but_where_it_learns() -> None:
     model = SoftActorCritic("TransformerPolicy", GFNEnv(BitSequence(8, 2)), n_envs=1, device="cpu")
     for mode in (True, False):
         model.policy.set_training_mode(mode)
-        assert model.policy.actor.training is model.q_net.training is mode
+        assert model.networks.actor.training is model.networks.critics.training is mode
+        assert not model.policy.target.training
 
 
 @pytest.mark.parametrize("value", [0.0, -0.01, inf, math.nan])
 def test_an_impossible_rate_of_the_critics_is_named(value: float) -> None:
-    with pytest.raises(ValueError, match=r"q_learning_rate=.* must be above 0, and finite"):
+    with pytest.raises(ValueError, match=r"q_learning_rate=.* must be a finite number above 0"):
         make(q_learning_rate=value)

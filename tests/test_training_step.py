@@ -62,7 +62,7 @@ def model_with_two_transitions(**kwargs: Any) -> Any:
 
 def gradient_of_bias(model: Any, batch_size: int = 2) -> Any:
     model.train(1, batch_size)
-    return model.q_net.layers[-1].bias.grad.numpy()
+    return model.q_net.head.bias.grad.numpy()
 
 
 # TD errors: 0 − (0 + log 3) = −log 3 for the step (three actions are legal in (1, 0)), and
@@ -119,35 +119,37 @@ def fill_networks(model: Any, online: float, target: float) -> None:
             p.data.fill_(value)
 
 
+# A rate at which the online network stays as a test has filled it.
+STILL = 1e-30
+
+
 @pytest.mark.parametrize(("tau", "expected"), [(0.25, 1.0 + 0.25 * 4.0), (1.0, 5.0)])
 def test_target_network_moves_by_tau(tau: float, expected: float) -> None:
-    model = make(tau=tau)
+    model = model_with_two_transitions(tau=tau, learning_rate=STILL)
     fill_networks(model, 5.0, 1.0)
-    model._update_copies()
+    model.train(1, 2)
     np.testing.assert_allclose(weights(model.q_net_target), expected, rtol=1e-6)
     np.testing.assert_allclose(weights(model.q_net), 5.0)
 
 
 def test_hard_update_happens_every_so_many_gradient_steps() -> None:
-    model = make(tau=1.0, target_update_interval=3)
+    model = model_with_two_transitions(tau=1.0, target_update_interval=3, learning_rate=STILL)
     fill_networks(model, 5.0, 1.0)
     values = []
     for update in range(1, 7):
-        model._n_updates = update
-        model.q_net.layers[-1].bias.data.fill_(float(update))
-        model._update_copies()
-        values.append(model.q_net_target.layers[-1].bias[0].item())
+        model.q_net.head.bias.data.fill_(float(update))
+        model.train(1, 2)
+        values.append(model.q_net_target.head.bias[0].item())
     assert values == [1, 1, 3, 3, 3, 6]
 
 
 def test_average_covers_the_last_share_of_the_updates() -> None:
-    model = make(average_share=0.5)
+    model = model_with_two_transitions(average_share=0.5, learning_rate=STILL)
     values = []
     for update in range(1, 7):
-        model._n_updates = update
-        model.q_net.layers[-1].bias.data.fill_(float(update))
-        model._update_copies()
-        values.append(model.policy.q_net_average.layers[-1].bias[0].item())
+        model.q_net.head.bias.data.fill_(float(update))
+        model.train(1, 2)
+        values.append(model.policy.average.head.bias[0].item())
     # Windows 1, 1, 1.5, 2, 2.5, 3: 1, 2, 2 + 1/1.5, then half of the way, 2/5 and 1/3 of it.
     third = 2 + 1 / 1.5
     fourth = third + (4 - third) / 2
@@ -158,17 +160,18 @@ def test_average_covers_the_last_share_of_the_updates() -> None:
 def test_the_average_is_what_predicts_and_the_online_network_what_acts() -> None:
     model = make(average_share=0.5)
     state = model.dag.initial_states(1)
-    model.policy.q_net_average.layers[-1].bias.data[2] += 50
-    assert model.policy.q_values(state).argmax().item() == 2
+    model.policy.average.head.bias.data[2] += 50
+    assert model.policy.log_probs(state)[0, 2] == pytest.approx(0)
+    assert model.policy.log_flow(state)[0] > 40
     assert model.predict(model.dag.observe(state))[0] == 2
-    assert model.policy.q_values(state, learnt=False).max() < 10
+    assert model.q_net(*model.policy.tensors(state)).max() < 10
     assert (model._sample_action(0)[0] != 2).any()
 
 
 def test_copies_get_no_gradient() -> None:
     model = make(average_share=0.5, double=True).learn(100)
     assert updates(model) > 0
-    for network in (model.q_net_target, model.policy.q_net_average):
+    for network in (model.q_net_target, model.policy.average):
         assert all(p.grad is None and not p.requires_grad for p in network.parameters())
     assert all(p.grad is not None for p in model.q_net.parameters())
     optimised = {id(p) for group in model.policy.optimizer.param_groups for p in group["params"]}

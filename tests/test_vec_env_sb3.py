@@ -224,7 +224,7 @@ def test_a_wrapper_that_changes_something_is_refused_by_name(
     ids=["id", "made", "bare", "VecEnv"],
 )
 def test_an_environment_without_masks_is_refused(make: Callable[[], Any]) -> None:
-    with pytest.raises(TypeError, match=r"CartPole.* is no GFN environment.*action masks"):
+    with pytest.raises(TypeError, match=r"CartPole.* is not a GFN environment.*action masks"):
         as_vec_env(make(), 4)
 
 

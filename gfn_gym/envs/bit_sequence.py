@@ -59,7 +59,8 @@ class BitSequence(DAG):
     - ``n_modes=60``: how many modes are drawn, with repetition, each of n/8 pieces from 00000000,
       11111111, 11110000, 00001111, 00111100: those that the paper's code draws from this seed.
       The list keeps duplicates; metrics count them once.
-    - ``mode_threshold=None``: a mode is found by an object within so many bits; n//4 by default.
+    - ``mode_threshold=None``: a mode is found by an object
+      within this many bits of it; n//4 by default.
     - ``seed=0``: of the drawn modes.
     - ``modes=None``: a list of your own bit strings, each of length n, instead of drawn ones.
 
@@ -184,7 +185,8 @@ class BitSequence(DAG):
         """Return the states of m bit strings of length n, int32 (m, n/k).
 
         Raises:
-            ValueError: no list of strings, or one is not n characters 0 or 1; the message names it.
+            ValueError: not a list of strings, or one is not n characters 0 or 1, which the
+                message names.
         """
         return self._parse("strings", strings)
 
@@ -217,7 +219,7 @@ def draw_modes(n: int, n_modes: int, seed: int) -> list[str]:
     """Draw modes of n/8 :data:`PIECES` each, the same as the paper's code from the same seed.
 
     Raises:
-        ValueError: n is no multiple of 8, or a bad number or seed.
+        ValueError: n is not a multiple of 8, or a bad number or seed.
     """
     length = len(PIECES[0])
     if n % length:

@@ -22,7 +22,7 @@ def evaluate_exact(
         dag: a DAG, or its :class:`Graph`; enumerate it once where policies are evaluated often.
         policy: states → log-probabilities, optionally with ``log_flow``.
         max_states: refuse DAGs with more states than this.
-        batch_size: the policy is asked about so many states at once.
+        batch_size: how many states the policy is asked about at once.
 
     Returns:
         - ``total_variation``: ½·Σ|P − R/Z|, in [0, 1];
@@ -86,7 +86,7 @@ def terminal_distribution(graph: Graph, policy: Policy, batch_size: int = 4096) 
     Args:
         graph: the enumerated DAG.
         policy: states → log-probabilities.
-        batch_size: the policy is asked about so many states at once; beyond one such batch only
+        batch_size: how many states the policy is asked about at once; beyond one such batch only
             a number per state and per edge is kept.
 
     Returns:
@@ -157,7 +157,7 @@ def total_variation(p: ArrayLike, q: ArrayLike) -> float:
     """Return ½·Σ|p − q| of two distributions (X,), in [0, 1].
 
     Raises:
-        ValueError: p or q is no distribution, or their shapes differ.
+        ValueError: p or q is not a distribution, or their shapes differ.
     """
     p, q = _distributions(p, q)
     return float(0.5 * np.abs(p - q).sum())
@@ -169,7 +169,7 @@ def kl_divergence(p: ArrayLike, q: ArrayLike) -> float:
     It is inf where p > 0 but q = 0.
 
     Raises:
-        ValueError: p or q is no distribution, or their shapes differ.
+        ValueError: p or q is not a distribution, or their shapes differ.
     """
     p, q = _distributions(p, q)
     with np.errstate(divide="ignore"):
@@ -180,7 +180,7 @@ def jensen_shannon(p: ArrayLike, q: ArrayLike) -> float:
     """Return ½·KL(p ‖ m) + ½·KL(q ‖ m) with m = (p + q)/2, in nats, in [0, log 2].
 
     Raises:
-        ValueError: p or q is no distribution, or their shapes differ.
+        ValueError: p or q is not a distribution, or their shapes differ.
     """
     p, q = _distributions(p, q)
     with np.errstate(divide="ignore"):
@@ -207,7 +207,7 @@ def _distribution(name: str, values: ArrayLike) -> Floats:
         raise ValueError(f"{name} must be probabilities of shape (X,), not of shape {array.shape}")
     if not (array >= 0).all():  # NaN fails too
         bad = int(np.argmin(array >= 0))
-        raise ValueError(f"{name}[{bad}] = {array[bad]} is no probability")
+        raise ValueError(f"{name}[{bad}] = {array[bad]} is not a probability")
     if abs(array.sum() - 1) > 1e-6:
         raise ValueError(f"{name} sums to {array.sum():.9g}, not 1")
     return array
@@ -220,10 +220,10 @@ def find_states(graph: Graph, states: States) -> Indices:
     """Return the numbers of states (n, d) in the graph, int64 (n,).
 
     Raises:
-        ValueError: a state is none of the graph's; the message names it.
+        ValueError: a state is not one of the graph's; the message names it.
     """
     numbers = graph.index_of(states)
     if (numbers < 0).any():
         bad: NDArray[Any] = states[int(np.argmax(numbers < 0))]
-        raise ValueError(f"{bad.tolist()} is no state of {graph.dag!r}")
+        raise ValueError(f"{bad.tolist()} is not a state of {graph.dag!r}")
     return numbers

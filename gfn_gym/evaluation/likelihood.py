@@ -60,18 +60,20 @@ def log_likelihood(
         policy: states → log-probabilities.
         objects: (n, d), finished objects.
         n_samples: trajectories to each object that is sampled, at least 2.
-        max_ancestors: explore so many ancestors of an object at most; 0 samples always.
+        max_ancestors: the most ancestors of an object that are explored; 0 samples always.
         seed: of a generator of its own, or a generator to go on with.
         batch_size: states or trajectories at once; bounds the memory.
         backward_policy: what trajectories are drawn from; None is uniform. It changes the
             standard error, not what is estimated.
 
     Raises:
-        ValueError: a row is no finished object of the DAG, a policy returned no
+        ValueError: a row is not a finished object of the DAG, a policy returned no
             log-probabilities, or n_samples is below 2.
     """
     if n_samples < 2:
-        raise ValueError(f"n_samples={n_samples!r} must be at least 2, or there is no error of it")
+        raise ValueError(
+            f"n_samples={n_samples!r} must be at least 2, or its error cannot be estimated"
+        )
     states = check_objects(dag, objects)
     n = len(states)
     result = Likelihood(np.empty(n), np.zeros(n), np.zeros(n, dtype=bool))
@@ -140,7 +142,7 @@ class Ancestry:
         graph: their ancestors.
 
     Raises:
-        ValueError: a row is no finished object of the DAG.
+        ValueError: a row is not a finished object of the DAG.
     """
 
     def __init__(
@@ -182,14 +184,14 @@ class ExactCorrelation:
         dag: the DAG, of any size.
         objects: (n, d), finished objects.
         max_ancestors: leave objects with more ancestors out.
-        batch_size: the policy is asked about so many states at once.
+        batch_size: how many states the policy is asked about at once.
 
     Attributes:
         ancestry: of the objects.
         log_reward: float64 (n,).
 
     Raises:
-        ValueError: a row is no finished object of the DAG, or fewer than two are evaluated.
+        ValueError: a row is not a finished object of the DAG, or fewer than two are evaluated.
     """
 
     def __init__(

@@ -92,7 +92,7 @@ def eubo(
         policy: states → log-probabilities.
         objects: (n, d), drawn from R/Z.
         seed: of a generator of its own, or a generator to go on with.
-        batch_size: so many trajectories at once.
+        batch_size: trajectories drawn at once.
         backward_policy: log-probabilities of backward actions; None is uniform.
 
     Raises:
@@ -187,7 +187,7 @@ class EmpiricalDistribution:
         """Return p̂, the frequencies of ``graph.objects`` in the window, float64 (X,).
 
         Raises:
-            ValueError: nothing was added yet, or a state is no object of the graph.
+            ValueError: nothing was added yet, or a state is not an object of the graph.
         """
         if not len(self):
             raise ValueError("no states were added yet")
@@ -196,7 +196,7 @@ class EmpiricalDistribution:
         if counts.sum() != counts[self.graph.objects].sum():
             counts[self.graph.objects] = 0
             bad = self.graph.states[int(np.argmax(counts > 0))]
-            raise ValueError(f"{bad.tolist()} is no finished object of {self.graph.dag!r}")
+            raise ValueError(f"{bad.tolist()} is not a finished object of {self.graph.dag!r}")
         return counts[self.graph.objects] / len(self)
 
     def l1_sum(self) -> float:

@@ -131,7 +131,7 @@ def sample_backward(
         :class:`Samples` whose ``states`` are the objects.
 
     Raises:
-        ValueError: a row is no finished object of the DAG, or a policy returned no
+        ValueError: a row is not a finished object of the DAG, or a policy returned no
             log-probabilities.
     """
     _check_positive(batch_size=batch_size)
@@ -208,7 +208,9 @@ def check_objects(dag: DAG, objects: ArrayLike) -> States:
     states = states.astype(start.dtype)
     mask = dag.action_mask(states)
     ends = ~mask.any(axis=1) if dag.stop_action is None else mask[:, dag.stop_action]
-    _require(ends, states, f"is no finished object of {dag!r}: the construction cannot end there")
+    _require(
+        ends, states, f"is not a finished object of {dag!r}: the construction cannot end there"
+    )
     backward = dag.backward_mask(states)
     built = np.flatnonzero(backward.any(axis=1))
     check_reached_start(dag, np.delete(states, built, axis=0))
@@ -216,7 +218,7 @@ def check_objects(dag: DAG, objects: ArrayLike) -> States:
     parents = dag.backward_step(states[built], undo)
     again, _ = dag.step(parents, dag.forward_action(states[built], undo))
     canonical = np.asarray((again == states[built]).all(axis=1))
-    _require(canonical, states[built], f"is no canonical state of {dag!r}")
+    _require(canonical, states[built], f"is not a canonical state of {dag!r}")
     return states
 
 

@@ -52,7 +52,7 @@ class OptimalPolicy:
         """Return log P_F = log F(edge) − log F(s), float64 (n, n_actions), −inf where illegal.
 
         Raises:
-            ValueError: a state is none of the graph's.
+            ValueError: a state is not one of the graph's.
         """
         solution, graph = self.solution, self.solution.graph
         numbers = find_states(graph, states)
@@ -69,7 +69,7 @@ class OptimalPolicy:
         """Return log F(s), float64 (n,).
 
         Raises:
-            ValueError: a state is none of the graph's.
+            ValueError: a state is not one of the graph's.
         """
         return self.solution.log_flow[find_states(self.solution.graph, states)]
 

@@ -1,4 +1,4 @@
-"""One row for each block tree: the canonical form, and what symmetry it finds on the way."""
+"""One row for each block tree: the canonical form, and the symmetries that it comes across."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class Canonicaliser:
     Ullman (The Design and Analysis of Computer Algorithms, 1974, §3.2) with those symmetries:
 
     1. Leaves are peeled off, round by round, towards the tree's centre: a node, or two joined by a
-       bond. A node's *code* is a number for the subtree behind it: the least, over its block's
-       symmetries, of a mixture of what its slots carry. That is the open count, a mark at the bond
-       towards the centre, and the sum of the codes of the children there.
+       bond. A node's *code* is a number for its subtree, away from the centre: the least, over its
+       block's symmetries, of a mixture of what its slots carry. That is the open count, a mark at
+       the bond towards the centre, and the sum of the codes of the children there.
     2. The root is the centre; of two, the half with the smaller code.
     3. Slots are renamed by the least symmetry, and nodes follow level by level, ordered by their
        parent, its slot, and their code.
@@ -127,18 +127,23 @@ class Canonicaliser:
 
 
 class _Rooted:
-    """Trees on their way to being rooted at their centres.
+    """n trees of up to N nodes that are being rooted at their centres: :meth:`peel`, then
+    :meth:`choose_roots`.
 
-    All arrays are flat, (n·N,) places; neighbours and heads are such places too.
+    All arrays are flat: node j of tree i is at place i·N + j, of n·N places, so that leaves of
+    all trees are peeled off together. Neighbours and heads are such places too.
+
+    Peeling needs no list of neighbours. Of each node it keeps how many of its neighbours are left
+    and the sum of their places; when one is left, the node is a leaf and the sum is that one.
 
     Attributes:
-        there: bool, whether there is a node.
-        block, open: of the nodes; open is (n·N, S).
+        there: bool (n·N,), whether there is a node.
+        block, open: of the nodes, (n·N,) and (n·N, S).
         head: the parent towards the centre; −1 where none, or none yet.
         own, at: the slots of the bond to it: the node's own, and the head's.
         code, symmetry, ties: see ``Canonicaliser.codes``.
         log_mirrored: float64 (n,), log 2 for two centres with isomorphic halves, else 0.
-        n_levels: at most so many steps lead from a node to the root.
+        n_levels: the most steps that lead from a node to the root.
     """
 
     def __init__(self, canonicaliser: Canonicaliser, trees: Trees, bonded: NDArray[np.bool_]):
@@ -148,12 +153,13 @@ class _Rooted:
         self.block = trees.block.reshape(-1).astype(np.int64)
         self.open = trees.open.reshape(size, trees.open.shape[2])
         self.there = self.block != canonicaliser.none
+        # Of all bonds, as places: (number of bonds,)
         child = np.flatnonzero(bonded)
         parent = child - child % self.width + trees.parent.reshape(-1)[child]
         self._parent = np.full(size, -1)
         self._parent[child] = parent
         self._lower, self._upper = trees.own_slot.reshape(-1), trees.parent_slot.reshape(-1)
-        # Of the neighbours that are left: how many, and their sum, which is the only one of a leaf.
+        # Of the neighbours that are left: how many, and the sum of their places, (n·N,) each.
         self._degree = _counts(child, size) + _counts(parent, size)
         self._neighbours = _sums(child, parent, size) + _sums(parent, child, size)
 
@@ -169,24 +175,36 @@ class _Rooted:
     def peel(self) -> None:
         """Take all leaves off at once, again and again, until one node is left, or none."""
         size, n_slots = self._contents.shape
-        while len(leaves := np.flatnonzero(self._degree == 1)):
-            heads = self._neighbours[leaves]
-            upward = self._parent[leaves] == heads  # the bond is stored with the leaf
-            stored = np.where(upward, leaves, heads)
-            lower, upper = self._lower[stored], self._upper[stored]
-            own, at = np.where(upward, lower, upper), np.where(upward, upper, lower)
+        while len(leaves := np.flatnonzero(self._degree == 1)):  # (m,) places
+            heads = self._neighbours[leaves]  # (m,): the only neighbour left of each
+            own, at = self._slots_of_bonds(leaves, heads)
             self.head[leaves], self.own[leaves], self.at[leaves] = heads, own, at
-            contents = self._contents[leaves]
+            contents = self._contents[leaves]  # (m, S)
             self.canonicaliser.mark(contents, own)
             self._encode(leaves, contents)
+            # The slot of the head that the leaf hangs on carries the leaf's code from now on.
             np.add.at(self._contents.reshape(-1), heads * n_slots + at, self.code[leaves])
             self._degree[leaves] = 0
             self._degree -= _counts(heads, size)
             self._neighbours -= _sums(heads, leaves, size)
             self.n_levels += 1
 
+    def _slots_of_bonds(self, leaves: Ints, heads: Ints) -> tuple[Ints, Ints]:
+        """The slots that join leaves (m,) to heads (m,): the leaves' own, and the heads'.
+
+        In the given tree a bond is stored with its lower node, which may be either of the two.
+        """
+        upward = self._parent[leaves] == heads  # the leaf is the lower one
+        stored = np.where(upward, leaves, heads)
+        lower, upper = self._lower[stored], self._upper[stored]
+        return np.where(upward, lower, upper), np.where(upward, upper, lower)
+
     def choose_roots(self) -> None:
-        """Root each tree at its centre, or at the lesser of two, which have peeled each other."""
+        """Root each tree at its centre, or at the one of two centres with the smaller code.
+
+        A single centre was never peeled, and has no code yet. Two were leaves in the last round
+        and peeled each other, so that each is the other's head.
+        """
         centres = np.flatnonzero(self.there & (self.head < 0))
         if len(centres):
             self._encode(centres, self._contents[centres])
@@ -205,26 +223,20 @@ class _Rooted:
 
 def _arranged(canonicaliser: Canonicaliser, rooted: _Rooted) -> Canonical:
     """Put the nodes in order and rename their slots."""
-    n, width = rooted.n, rooted.width
-    permutations, n_slots = canonicaliser.permutations, rooted.open.shape[1]
+    n, width, n_slots = rooted.n, rooted.width, rooted.open.shape[1]
     head, symmetry = rooted.head, rooted.symmetry
+    # Renamed slots of the bond to the head, (n·N,); 0 for roots and where there is no node.
     hangs = head >= 0
-    parent_slot = np.where(hangs, permutations[symmetry[head], rooted.at], 0)
-    own_slot = np.where(hangs, permutations[symmetry, rooted.own], 0)
+    parent_slot = np.where(hangs, canonicaliser.permutations[symmetry[head], rooted.at], 0)
+    own_slot = np.where(hangs, canonicaliser.permutations[symmetry, rooted.own], 0)
 
     rank, log_twins = _among_siblings(rooted, parent_slot)
-    # Paths from the root, as numbers: 1, then a digit a level. They grow with the level, and
-    # within it in the order of the parents.
-    path = np.where(rooted.there, 1, np.iinfo(np.int64).max)
-    below = np.flatnonzero(hangs)
-    above, digit = head[below], rank[below]
-    for _ in range(rooted.n_levels):
-        path[below] = path[above] * width + digit
-    order = np.argsort(path.reshape(n, width), axis=1, kind="stable")
-    source = (order + np.arange(0, n * width, width)[:, None]).reshape(-1)
+    # The node at each new place, as an old place, (n·N,); and the new place of each in its tree.
+    source = _in_order(rooted, rank)
     position = np.empty_like(source)
     position[source] = np.arange(n * width) % width
 
+    # For each new place the flat indices of its slots' open counts, (n·N, S).
     opened = source[:, None] * n_slots + canonicaliser.inverses[symmetry[source]]
     trees = Trees(
         block=rooted.block[source].reshape(n, width),
@@ -233,6 +245,8 @@ def _arranged(canonicaliser: Canonicaliser, rooted: _Rooted) -> Canonical:
         own_slot=own_slot[source].reshape(n, width),
         open=rooted.open.reshape(-1)[opened].reshape(n, width, n_slots),
     )
+    # A symmetry of the tree: of each block one that its code allows, open stems of a slot in any
+    # order, isomorphic siblings in any order, and perhaps the two halves exchanged.
     log_symmetries = (
         _sum_of_logs(rooted.ties.reshape(n, width))
         + log_factorials(trees.flat_open())
@@ -242,21 +256,48 @@ def _arranged(canonicaliser: Canonicaliser, rooted: _Rooted) -> Canonical:
     return Canonical(trees, position.reshape(n, width), symmetry.reshape(n, width), log_symmetries)
 
 
+def _in_order(rooted: _Rooted, rank: Ints) -> Ints:
+    """The places of all nodes, level by level from the root, siblings by rank, (n·N,).
+
+    A node is sorted by its path from the root, written as a number: 1 for the root, and then, in
+    base N, the rank among its siblings at each level. Longer paths are larger numbers, and those
+    of one length are in the order of their parents. Places without a node come last.
+    """
+    n, width = rooted.n, rooted.width
+    path = np.where(rooted.there, 1, np.iinfo(np.int64).max)
+    below = np.flatnonzero(rooted.head >= 0)  # all nodes but the roots
+    above, digit = rooted.head[below], rank[below]
+    # After round k the paths of all nodes down to level k are right.
+    for _ in range(rooted.n_levels):
+        path[below] = path[above] * width + digit
+    order = np.argsort(path.reshape(n, width), axis=1, kind="stable")
+    return np.asarray((order + np.arange(0, n * width, width)[:, None]).reshape(-1))
+
+
 def _among_siblings(rooted: _Rooted, parent_slot: Ints) -> tuple[Ints, Floats]:
-    """The rank of each node among its siblings, and log Π m! over m isomorphic siblings (n,)."""
+    """The rank of each node among its siblings, and log Π m! over m isomorphic siblings (n,).
+
+    Siblings are ordered by the slot of the parent that they hang on (renamed, ``parent_slot``
+    (n·N,)), and by their codes; those that agree in both are isomorphic.
+    """
     n, width, n_slots = rooted.n, rooted.width, rooted.open.shape[1]
+    # One number to sort by, (n, N): parent and slot in the upper bits, the code in the others.
     upper = (rooted.head % width * n_slots + parent_slot).astype(np.uint64)
-    spare = np.uint64((width * n_slots).bit_length())
-    key = (upper << (np.uint64(64) - spare)) | (rooted.code >> spare)
+    n_bits = np.uint64((width * n_slots).bit_length())  # that parent and slot need
+    key = (upper << (np.uint64(64) - n_bits)) | (rooted.code >> n_bits)
     key = np.where(rooted.head >= 0, key, np.iinfo(np.uint64).max).reshape(n, width)
     order = np.argsort(key, axis=1, kind="stable")
     keys = np.take_along_axis(key, order, axis=1)
     parents = np.take_along_axis(rooted.head.reshape(n, width), order, axis=1)
+
+    # Siblings are runs of one parent now; the rank is how far a node is from the run's first.
     place = np.broadcast_to(np.arange(width), (n, width))
     first = np.ones((n, width), dtype=bool)
     first[:, 1:] = parents[:, 1:] != parents[:, :-1]
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, place - _last_true(first), axis=1)
+    # Isomorphic siblings are runs of one key; numbered 1, 2, … m, their product is m!. Roots and
+    # places without a node are nobody's twins.
     first[:, 1:] = (keys[:, 1:] != keys[:, :-1]) | (parents[:, 1:] < 0)
     return rank.reshape(-1), _sum_of_logs(1 + place - _last_true(first))
 

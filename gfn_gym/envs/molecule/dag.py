@@ -131,6 +131,9 @@ class Molecule(DAG):
         """Read states (n, d) field by field."""
         return Trees.of(states, self.max_blocks)
 
+    def structure(self) -> tuple[Any, ...]:
+        return *super().structure(), self.vocabulary
+
     # ---- construction -----------------------------------------------------------------------
 
     def initial_states(self, n: int) -> States:
@@ -399,7 +402,8 @@ class Molecule(DAG):
             stems: of each, ``[block, atom]`` for each open stem; repeats count.
 
         Raises:
-            ValueError: too many blocks, bonds that do not make a tree, or an atom that is no slot.
+            ValueError: too many blocks, bonds that do not make a tree, or an atom that is not a
+                slot.
         """
         trees = read_trees(self.vocabulary, self.max_blocks, blocks, bonds, stems)
         return self._rows(self._canonical(trees, self._bonded(trees)).trees)

@@ -155,7 +155,7 @@ def load_arrays(path: Path) -> list[NDArray[np.float32]]:
     if not isinstance(arrays, list) or not all(
         isinstance(array, np.ndarray) and array.dtype == np.float32 for array in arrays
     ):
-        raise pickle.UnpicklingError(f"{path} is no list of float32 arrays")
+        raise pickle.UnpicklingError(f"{path} is not a list of float32 arrays")
     return arrays
 
 

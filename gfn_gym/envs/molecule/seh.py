@@ -208,7 +208,7 @@ class Graphs:
 
 
 def _features(molecules: Sequence[Chem.Mol]) -> NDArray[np.float32]:
-    """The atoms' features but for the flag, (m, 71)."""
+    """The atoms' features except the flag, (m, 71)."""
     atoms = [
         molecule.GetAtomWithIdx(index)  # much faster than GetAtoms()
         for molecule in molecules

@@ -40,8 +40,8 @@ class Vocabulary:
         entry_first: int (E, S), the same when it is the first block.
 
     Raises:
-        ValueError: a pair that is no pair, an invalid SMILES, an atom that it does not have, or a
-            block with more symmetries than are counted.
+        ValueError: an entry that is not a pair, an invalid SMILES, an atom that it does not have,
+            or a block with more symmetries than are counted.
     """
 
     def __init__(self, pairs: Sequence[Pair]):
@@ -107,7 +107,7 @@ def read_pairs(path: str | Path) -> list[Pair]:
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it is neither, or no JSON.
+        ValueError: it is neither, or not JSON.
     """
     try:
         content = json.loads(Path(path).read_text())
@@ -117,7 +117,7 @@ def read_pairs(path: str | Path) -> list[Pair]:
             "JSON file, 'pdb105', or None for our own"
         ) from error
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON file: {error}") from error
+        raise ValueError(f"{path} is not a JSON file: {error}") from error
     if isinstance(content, dict):
         missing = {"block_smi", "block_r"} - content.keys()
         if missing:
@@ -138,7 +138,7 @@ def _checked(index: int, pair: Any) -> tuple[str, list[int]]:
     smiles, atoms = pair
     molecule = Chem.MolFromSmiles(smiles) if isinstance(smiles, str) else None
     if molecule is None or not molecule.GetNumAtoms():
-        raise ValueError(f"blocks[{index}]: {smiles!r} is no valid SMILES, {example}")
+        raise ValueError(f"blocks[{index}]: {smiles!r} is not a valid SMILES, {example}")
     if len(Chem.GetMolFrags(molecule)) > 1:
         raise ValueError(f"blocks[{index}]: {smiles!r} is in several pieces; a block must be one")
     n = molecule.GetNumAtoms()
