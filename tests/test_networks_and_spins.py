@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -75,5 +76,10 @@ def test_the_dag_survives_pickling(name: str) -> None:
     assert np.array_equal(again.log_reward(states), dag.log_reward(states))
 
 
-def test_names_tell_the_size() -> None:
-    assert repr(BayesianNetwork(DATA)) == "BayesianNetwork(d=4, score='bge')"
+def test_a_model_fits_data_of_the_same_columns(tmp_path: Path) -> None:
+    first, other = BayesianNetwork(DATA), BayesianNetwork(DATA[:50], "bic")
+    assert first.structure() == other.structure()
+    assert repr(first) == "BayesianNetwork(d=4, score='bge')"
+    path = tmp_path / "data.csv"
+    path.write_text("a,b,c,d\n" + "\n".join(",".join(map(repr, row)) for row in DATA.tolist()))
+    assert BayesianNetwork(path).structure() != first.structure()

@@ -136,6 +136,9 @@ class BayesianNetwork(DAG):
     def __repr__(self) -> str:
         return f"BayesianNetwork(d={self.d}, score={self.score_name!r})"
 
+    def structure(self) -> tuple[Any, ...]:
+        return *super().structure(), self.names
+
     # ---- construction -----------------------------------------------------------------------
 
     def initial_states(self, n: int) -> States:
