@@ -48,7 +48,7 @@ def test_batch_and_single_agree(name: str) -> None:
         observations, rewards, ended, _, infos = batch.step(actions)
         for row, single in enumerate(singles):
             observation, reward, over, _, info = single.step(actions[row])
-            assert (reward, over) == (pytest.approx(rewards[row], abs=1e-12), ended[row])
+            assert reward == pytest.approx(rewards[row], abs=1e-12) and over == ended[row]
             if over:
                 assert np.array_equal(observation, infos["final_obs"][row])
                 observation, info = single.reset()
