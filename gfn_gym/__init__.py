@@ -36,3 +36,9 @@ register(
 register("SequenceGFN-v0", "gfn_gym.envs.sequence.dag:Sequence", policy="MlpPolicy")
 register("RNABindingGFN-v0", "gfn_gym.envs.rna.binding:RNABinding", policy="MlpPolicy")
 register("RNAFoldGFN-v0", "gfn_gym.envs.rna.fold:RNAFold", policy="MlpPolicy")
+register(
+    "BayesianNetworkGFN-v0",
+    "gfn_gym.envs.bayesian_network.dag:BayesianNetwork",
+    policy="MlpPolicy",
+)
+register("IsingGFN-v0", "gfn_gym.envs.ising:Ising", policy="MlpPolicy")

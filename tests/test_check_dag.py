@@ -7,8 +7,10 @@ from gymnasium import spaces
 from dags import DAGS, Piles, Strides, Words
 from gfn_gym import check_dag
 from gfn_gym.checks import DAGError
+from gfn_gym.envs.bayesian_network import BayesianNetwork, erdos_renyi_data
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
+from gfn_gym.envs.ising import Ising
 
 GOOD = {
     **DAGS,
@@ -19,6 +21,14 @@ GOOD = {
     "bits": BitSequence(8, 2),
     "one word of bits": BitSequence(3, 3, modes=["010"]),
     "own modes": BitSequence(6, 1, modes=["010101", "000111"]),
+    "networks": BayesianNetwork(erdos_renyi_data(4)[0]),
+    "networks, constrained": BayesianNetwork(
+        erdos_renyi_data(4)[0], "bic", max_parents=2, forbidden=[(0, 1)], required=[(2, 1)]
+    ),
+    "spins": Ising(2, field=[0.1, -0.2, 0.3, 0.0]),
+    "spins, raster": Ising(3, order="raster"),
+    "spins, couplings": Ising(couplings=[[0, 1, -2], [1, 0, 0.5], [-2, 0.5, 0]], J=-0.3),
+    "one spin": Ising(couplings=[[0.0]], field=1.0),
     "one word": Words(1, 1),
     "one pile": Piles(1, 1),
 }

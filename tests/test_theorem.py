@@ -22,6 +22,7 @@ from gfn_gym import DAG, MDP, GFNEnv
 from gfn_gym.agents.architectures import MLP, Architecture, Transformer
 from gfn_gym.agents.backward import NetworkBackwardPolicy
 from gfn_gym.agents.networks import BackwardNetwork
+from gfn_gym.envs.bayesian_network import erdos_renyi_data
 from gfn_gym.envs.molecule.dag import Molecule
 from gfn_gym.envs.sequence.dag import Sequence
 from gfn_gym.graph import enumerate_graph
@@ -44,6 +45,16 @@ def molecules(name: str, id: str = "MoleculeGFN-v0", max_blocks: int = 3) -> Any
     blocks = BLOCK_SETS[name]
     return make(id, blocks=blocks, reward=tilted_molecules, max_blocks=max_blocks)
 
+
+THREE, FOUR = (erdos_renyi_data(nodes, observations=30, noise=2.0)[0] for nodes in (3, 4))
+TRIANGLE = [[0.0, 1.0, -0.5], [1.0, 0.0, 0.2], [-0.5, 0.2, 0.0]]
+NETWORKS: list[tuple[str, dict[str, Any]]] = [
+    ("bge", {"data": THREE}),
+    ("bic", {"data": THREE, "score": "bic", "max_parents": 1}),
+    ("bde", {"data": np.round(THREE), "score": "bde"}),
+    ("constrained", {"data": FOUR, "forbidden": [(0, 1)], "required": [(2, 1), ("X0", "X3")]}),
+    ("prior", {"data": THREE, "log_prior": lambda graphs: -0.7 * graphs.sum(axis=(1, 2))}),
+]
 
 IDS = (
     "HypergridGFN-v0",
@@ -68,6 +79,12 @@ ENVIRONMENTS: dict[str, Callable[[], Any]] = {
     **{f"molecules, {name}": partial(molecules, name) for name in BLOCK_SETS},
     "molecules terminating": partial(molecules, "ends", id="MoleculeGFN-Terminate-v0"),
     **SEQUENCES,
+    **{f"networks, {name}": partial(make, "BayesianNetworkGFN-v0", **kw) for name, kw in NETWORKS},
+    "networks terminating": partial(make, "BayesianNetworkGFN-Terminate-v0", data=THREE),
+    "spins": partial(make, "IsingGFN-v0", L=2, field=0.3),
+    "spins, raster": partial(make, "IsingGFN-v0", L=3, order="raster"),
+    "spins, triangle": partial(make, "IsingGFN-v0", couplings=TRIANGLE, beta=0.9, J=-1.2),
+    "spins terminating": partial(make, "IsingGFN-Terminate-v0", L=2, order="raster"),
     **{name: partial(GFNEnv, dag, observation="state") for name, dag in DAGS.items()},
 }
 
