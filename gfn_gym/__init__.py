@@ -33,12 +33,33 @@ register(
     policy="SmallBlockTreePolicy",
     presets="gfn_gym.agents.presets.molecule:PRESETS",
 )
-register("SequenceGFN-v0", "gfn_gym.envs.sequence.dag:Sequence", policy="MlpPolicy")
-register("RNABindingGFN-v0", "gfn_gym.envs.rna.binding:RNABinding", policy="MlpPolicy")
-register("RNAFoldGFN-v0", "gfn_gym.envs.rna.fold:RNAFold", policy="MlpPolicy")
+register(
+    "SequenceGFN-v0",
+    "gfn_gym.envs.sequence.dag:Sequence",
+    policy="MlpPolicy",
+    presets="gfn_gym.agents.presets.sequence:PRESETS",
+)
+register(
+    "RNABindingGFN-v0",
+    "gfn_gym.envs.rna.binding:RNABinding",
+    policy="MlpPolicy",
+    presets="gfn_gym.agents.presets.sequence:PRESETS",
+)
+register(
+    "RNAFoldGFN-v0",
+    "gfn_gym.envs.rna.fold:RNAFold",
+    policy="MlpPolicy",
+    presets="gfn_gym.agents.presets.rna_fold:PRESETS",
+)
 register(
     "BayesianNetworkGFN-v0",
     "gfn_gym.envs.bayesian_network.dag:BayesianNetwork",
     policy="MlpPolicy",
+    presets="gfn_gym.agents.presets.bayesian_network:PRESETS",
 )
-register("IsingGFN-v0", "gfn_gym.envs.ising:Ising", policy="MlpPolicy")
+register(
+    "IsingGFN-v0",
+    "gfn_gym.envs.ising:Ising",
+    policy="MlpPolicy",
+    presets="gfn_gym.agents.presets.ising:PRESETS",
+)

@@ -1,0 +1,27 @@
+"""Presets of words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stable_baselines3.common.utils import LinearSchedule
+
+from .hypergrid import FAST as FAST_HYPERGRID
+from .hypergrid import MUNCHAUSEN
+
+# A first guess, which has not been tuned.
+FAST: dict[str, Any] = {
+    **FAST_HYPERGRID,
+    "n_envs": 64,
+    "learning_rate": LinearSchedule(4e-3, 4e-5, 1.0),
+    "batch_size": 256,
+    "exploration_initial_eps": 0.1,
+    "exploration_final_eps": 0.02,
+}
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "fast": {
+        "SoftDQN": FAST,
+        "MunchausenDQN": {**FAST, **MUNCHAUSEN},
+    },
+}
