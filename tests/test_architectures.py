@@ -179,6 +179,84 @@ def test_a_preset_is_never_ignored():
     assert Variant("MlpPolicy", grid, preset="paper").preset == "paper"
 
 
+class Passing(SoftDQN):  # type: ignore[misc, unused-ignore]
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+
+
+class WithoutPolicy(SoftDQN):  # type: ignore[misc, unused-ignore]
+    def __init__(self, env, **kwargs):
+        super().__init__("MlpPolicy", env, **kwargs)
+
+
+class ByDefault(SoftDQN):  # type: ignore[misc, unused-ignore]
+    def __init__(self, policy, env, preset="fast", **kwargs):
+        super().__init__(policy, env, preset=preset, **kwargs)
+
+
+class Always(SoftDQN):  # type: ignore[misc, unused-ignore]
+    def __init__(self, policy, env, **kwargs):
+        super().__init__(policy, env, preset="fast", **kwargs)
+
+
+class Few(SoftDQN):  # type: ignore[misc, unused-ignore]
+    def __init__(self, policy, env, own=1):
+        super().__init__(policy, env, leaf_weight=own)
+
+
+class Deaf(SoftDQN):  # type: ignore[misc, unused-ignore]
+    def __init__(self, policy, env, **kwargs):
+        super().__init__(policy, env)
+
+
+class Bare(GFNAlgorithm):  # type: ignore[misc, unused-ignore]
+    _roles = _make_buffer = train = None
+
+
+@pytest.mark.parametrize(
+    ("make", "leaf_weight"),
+    [
+        (lambda env: Passing("MlpPolicy", env), 1),
+        (lambda env: Passing("MlpPolicy", env, preset="fast"), 5),
+        (lambda env: WithoutPolicy(env), 1),
+        (lambda env: WithoutPolicy(env=env, preset="fast"), 5),
+        (lambda env: ByDefault("MlpPolicy", env), 5),
+        (lambda env: ByDefault("MlpPolicy", env, "fast", leaf_weight=2), 2),
+        (lambda env: ByDefault("MlpPolicy", env, None), 1),
+        (lambda env: Always("MlpPolicy", env), 5),
+        (lambda env: Always("MlpPolicy", env, leaf_weight=2), 2),
+        (lambda env: Few("MlpPolicy", env), 1),
+        (lambda env: Deaf("MlpPolicy", env), 1),
+    ],
+)
+def test_a_preset_reaches_constructors_of_every_kind(make, leaf_weight, tmp_path):
+    model = make(GFNEnv(DAGS["grid"]))
+    assert model.leaf_weight == leaf_weight
+    assert model.preset == ("fast" if model.n_envs == 256 else None)
+    model.save(tmp_path / "model")
+    if not isinstance(model, (WithoutPolicy, Few, Deaf)):  # which take less than SB3's load gives
+        assert type(model).load(tmp_path / "model").leaf_weight == leaf_weight
+
+
+def test_a_constructor_that_would_lose_a_preset_says_so():
+    grid = GFNEnv(DAGS["grid"])
+    with pytest.raises(TypeError, match="Deaf does not pass its arguments on to SoftDQN"):
+        Deaf("MlpPolicy", grid, preset="fast")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'preset'"):
+        Few("MlpPolicy", grid, preset="fast")
+    with pytest.raises(ValueError, match="preset='nonsense' is not one of"):
+        Bare("MlpPolicy", grid, preset="nonsense")
+    with pytest.raises(TypeError, match=r"preset=\['fast'\] must be a preset's name"):
+        SoftDQN("MlpPolicy", grid, preset=["fast"])
+
+
+@pytest.mark.parametrize("preset", [None, "fast"])
+@pytest.mark.parametrize("bad", [3, "width", [("net_arch", [4])], {3: 4}])
+def test_policy_kwargs_are_a_dict(bad, preset):
+    with pytest.raises(TypeError, match=r"policy_kwargs=.* must be a dict of settings by name"):
+        SoftDQN("MlpPolicy", GFNEnv(DAGS["grid"]), preset=preset, policy_kwargs=bad)
+
+
 # ---- arguments ----------------------------------------------------------------------------------
 
 
@@ -233,8 +311,9 @@ def test_unknown_names_and_settings_are_refused():
         SoftDQN("CnnPolicy", "HypergridGFN-v0")
     with pytest.raises(TypeError, match=r"policy_kwargs has \['widht'\], which MLP does not take"):
         SoftDQN("MlpPolicy", "HypergridGFN-v0", policy_kwargs={"widht": 3})
-    with pytest.raises(ValueError, match="env=None: give an environment"):
-        SoftDQN("MlpPolicy", None)
+    for policy in ("MlpPolicy", "auto"):
+        with pytest.raises(ValueError, match="env=None: give an environment"):
+            SoftDQN(policy, None)
 
 
 def test_networks_can_be_copied_without_the_dag():
