@@ -238,7 +238,10 @@ class BackwardNetwork(nn.Module):
         return cast(th.Tensor, logits.masked_fill(~mask, -th.inf))
 
     def start_uniform(self) -> None:
-        """Give all actions the same logit: the last linear layer of the head says 0."""
+        """Give all actions the same logit: the last linear layer of the head says 0.
+
+        A head without one, as a user's own may be, starts as it is.
+        """
         layers = [module for module in self.head.modules() if isinstance(module, nn.Linear)]
         for parameter in layers[-1].parameters() if layers else ():
             nn.init.zeros_(parameter)
@@ -250,5 +253,11 @@ def frozen_copy(network: Module) -> Module:
 
 
 def move_towards(follower: Any, leader: Any, share: float) -> None:
-    """Move a network's parameters a share of the way to another's; call it without gradients."""
+    """Move a network's parameters a share of the way to another's; call it without gradients.
+
+    Buffers, such as the running statistics of a batch normalization, are copied.
+    """
     th._foreach_lerp_(list(follower.parameters()), list(leader.parameters()), share)
+    buffers = list(leader.buffers())
+    if buffers:
+        th._foreach_copy_(list(follower.buffers()), buffers)

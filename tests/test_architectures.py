@@ -16,13 +16,14 @@ from torch import nn
 
 from block_sets import BLOCK_SETS, tilted
 from gfn_gym import GFNEnv, agents
-from gfn_gym.agents import GFNAlgorithm, SoftDQN, as_policy
+from gfn_gym.agents import Architecture, GFNAlgorithm, SoftDQN, as_policy
 from gfn_gym.agents.architectures import ARCHITECTURES, MLP
 from gfn_gym.agents.networks import QNetwork
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.envs.molecule.dag import Molecule
 from gfn_gym.evaluation import evaluate_exact, log_probs_of
+from gfn_gym.graph import enumerate_graph
 
 ALGORITHMS = [
     getattr(agents, name)
@@ -295,6 +296,60 @@ def test_few_classes_lie_above_an_algorithm(algorithm):
     ours = [c for c in algorithm.__mro__[1:] if c.__module__.startswith("gfn_gym.")]
     assert len(ours) <= (3 if algorithm is not agents.MunchausenDQN else 4)
     assert all(len(c.__bases__) == 1 for c in [algorithm, *ours])  # no mixins
+
+
+class Normalized(Architecture):
+    """Batch normalization, dropout, an encoding of two parts, heads of no usual kind."""
+
+    def __init__(self, dag, width):
+        super().__init__(dag)
+        self.width, self.dropout = width, nn.Dropout(0.1)
+        self.embedding, self.norm = nn.Embedding(dag.height, width), nn.BatchNorm1d(width)
+
+    def encode(self, states):
+        hidden = self.dropout(self.norm(self.embedding(states).sum(dim=1)).relu())
+        return hidden, hidden.mean(dim=1, keepdim=True)
+
+    def make_forward_head(self):
+        return SumOfParts(self.width, self.n_actions)
+
+    def make_backward_head(self):
+        return SumOfParts(self.width, self.n_backward_actions)
+
+    def make_value_head(self):
+        return SumOfParts(self.width, 1)
+
+
+class SumOfParts(nn.Module):
+    def __init__(self, width, outputs):
+        super().__init__()
+        self.weight = nn.Parameter(th.randn(width, outputs) / width)
+
+    def forward(self, encoding):
+        hidden, mean = encoding
+        return hidden @ self.weight + mean
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_batch_normalization_tuples_and_settings_without_defaults(algorithm, tmp_path):
+    learnt = {"learnt_backward": True} if algorithm in LEARN_BACKWARD else {}
+    model = algorithm(
+        Normalized, GFNEnv(DAGS["grid"]), n_envs=16, train_freq=(32, "episode"), seed=0,
+        policy_kwargs={"width": 4}, **learnt,
+    )  # fmt: skip
+    model.learn(total_trajectories=400)
+    model.save(tmp_path / "model")
+    loaded, states = algorithm.load(tmp_path / "model"), enumerate_graph(model.dag).states[:-1]
+    assert np.array_equal(loaded.policy.log_probs(states), model.policy.log_probs(states))
+    copied = copy.deepcopy(model)
+    assert np.array_equal(copied.policy.log_probs(states), model.policy.log_probs(states))
+    if model.policy.target is not None:  # which has the statistics of what it follows
+        for name, followed in model.policy.online.critic.named_buffers():
+            assert model.policy.target.get_buffer(name).equal(followed), name
+            assert followed.abs().sum() > 0, name
+    if model.policy.backward_net is not None:
+        for name, followed in model.policy.backward_net.named_buffers():
+            assert model.backward.reward_network.get_buffer(name).equal(followed), name
 
 
 # ---- bad architectures --------------------------------------------------------------------------
