@@ -22,7 +22,7 @@ from stable_baselines3.common.type_aliases import (
 from stable_baselines3.common.utils import LinearSchedule, safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 
-from gfn_gym.arguments import mapping, number, unit, whole
+from gfn_gym.arguments import flag, mapping, number, unit, whole
 from gfn_gym.dag import DAG, Mask, States
 from gfn_gym.mdp import BackwardPolicy, sample_legal_actions
 from gfn_gym.observation import Observer
@@ -151,7 +151,7 @@ class GFNAlgorithm(TrainingLoop):
         number("exploration_fraction", self.exploration_fraction, above=0)
         if self.max_grad_norm is not None and self.max_grad_norm != np.inf:
             number("max_grad_norm", self.max_grad_norm, above=0)
-        if self.learnt_backward and self.mdp.backward_policy is not None:
+        if flag("learnt_backward", self.learnt_backward) and self.mdp.backward_policy is not None:
             raise ValueError(
                 "learnt_backward=True, but the environment has a backward policy of its own: make "
                 "one without, or keep that"

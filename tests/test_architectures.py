@@ -371,6 +371,31 @@ def test_unknown_names_and_settings_are_refused():
             SoftDQN(policy, None)
 
 
+@pytest.mark.parametrize("shape", [(3, 1), (3,), (1, 3)])
+@pytest.mark.parametrize("head", ["make_forward_head", "make_backward_head", "make_value_head"])
+def test_numbers_of_the_wrong_shape_are_not_broadcast(head, shape, monkeypatch):
+    class Wrong(nn.Module):
+        def forward(self, encoding):
+            return encoding.sum() + th.zeros(shape)
+
+    monkeypatch.setattr(MLP, head, lambda self: Wrong())
+    model = SoftDQN("MlpPolicy", GFNEnv(DAGS["grid"]), dueling=True, learnt_backward=True)
+    states = th.ones(4, 2, dtype=th.int64)
+    with pytest.raises(ValueError, match=r"the head Wrong gave numbers of shape .* was due"):
+        if head == "make_backward_head":
+            model.policy.backward_net(states, th.ones(4, 2, dtype=th.bool))
+        else:
+            model.q_net(states, th.ones(4, 3, dtype=th.bool))
+
+
+@pytest.mark.parametrize(
+    "name", ["dueling", "double", "huber", "importance_weights", "learnt_backward"]
+)
+def test_flags_are_true_or_false(name):
+    with pytest.raises(TypeError, match=f"{name}='no' must be True or False"):
+        SoftDQN("MlpPolicy", GFNEnv(DAGS["grid"]), **{name: "no"})
+
+
 def test_networks_can_be_copied_without_the_dag():
     network = QNetwork(MLP(DAGS["grid"], [4]))
     assert not any(isinstance(value, Hypergrid) for value in vars(network.architecture).values())
