@@ -175,7 +175,7 @@ class GFNAlgorithm(TrainingLoop):
             architecture=cast(Any, self.policy_class),
             roles=self._roles(),
             observation=self.observation,
-            **self.policy_kwargs,
+            **split_policy_kwargs(self.policy_kwargs),
         ).to(self.device)
         self.policy.generator = np.random.default_rng(policy_seed)
         self.backward = self._make_backward()
@@ -381,6 +381,12 @@ class GFNAlgorithm(TrainingLoop):
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer", *self.backward.saved()], []
+
+
+def split_policy_kwargs(given: dict[str, Any]) -> dict[str, Any]:
+    """Tell the optimizer's settings from those of the architecture, which are all the others."""
+    ours = {name: given[name] for name in ("optimizer_class", "optimizer_kwargs") if name in given}
+    return {**ours, "architecture_kwargs": {k: v for k, v in given.items() if k not in ours}}
 
 
 def check_rate(name: str, rate: Any) -> None:
