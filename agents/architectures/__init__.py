@@ -11,6 +11,7 @@ from gfn_gym.registration import imported
 
 from .base import ActionValues, Architecture, DenseValues
 from .block_tree import BlockTree, SmallBlockTree
+from .mixture import Mixture
 from .mlp import MLP
 from .transformer import Transformer
 
@@ -19,6 +20,7 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
     "TransformerPolicy": Transformer,
     "BlockTreePolicy": BlockTree,
     "SmallBlockTreePolicy": SmallBlockTree,
+    "MixturePolicy": Mixture,
 }
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "Architecture",
     "BlockTree",
     "DenseValues",
+    "Mixture",
     "SmallBlockTree",
     "Transformer",
     "architecture_of",

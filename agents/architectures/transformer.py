@@ -123,7 +123,7 @@ class Transformer(Architecture):
         norm_first: bool = False,
     ):
         super().__init__(dag)
-        self.n_positions, self.n_words = _positions_and_words(dag)
+        self.n_positions, self.n_words = positions_and_words(dag, "TransformerPolicy")
         sizes = {"layers": layers, "heads": heads, "width": width, "feed_forward": feed_forward}
         for name, size in sizes.items():
             whole(name, size, least=1)
@@ -229,14 +229,19 @@ class OfWhole(nn.Linear):
         return super().forward(tokens[:, 0])
 
 
-def _positions_and_words(dag: DAG) -> tuple[int, int]:
+def positions_and_words(dag: DAG, policy: str) -> tuple[int, int]:
+    """Return d and W of a DAG whose states are d positions with W words or empty.
+
+    Raises:
+        TypeError: it is of another kind; the message names the ``policy`` that cannot read it.
+    """
     space = dag.state_space
     if isinstance(space, spaces.MultiDiscrete):
         d, sizes = len(space.nvec), set(space.nvec.tolist())
         if len(sizes) == 1 and dag.n_actions == d * (max(sizes) - 1) and dag.stop_action is None:
             return d, max(sizes) - 1
     raise TypeError(
-        f"TransformerPolicy needs d positions with W words or empty, MultiDiscrete([W + 1] * d), "
+        f"{policy} needs d positions with W words or empty, MultiDiscrete([W + 1] * d), "
         f"d·W actions and no stop action; {dag!r} has {space} and {dag.n_actions} actions"
     )
 

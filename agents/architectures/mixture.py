@@ -1,0 +1,134 @@
+"""A mixture of product distributions over positions that are filled with words in any order."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch as th
+from torch import nn
+from torch.nn import functional as F
+
+from gfn_gym.arguments import whole
+from gfn_gym.dag import DAG
+
+from .base import Architecture
+from .transformer import positions_and_words
+
+
+class Mixture(Architecture):
+    """ "MixturePolicy": K experts, each a distribution of its own over the words of each position.
+
+    P_F fills a uniformly drawn empty position p with word w with probability Σ_j γ_j(s)·θ_j[p, w],
+    where γ_j(s) ∝ Π θ_j[i, s_i] over the positions i that are filled: the conditional distribution
+    of the mixture (1/K)·Σ_j Π_i θ_j[i, x_i], whatever the order of filling. A target that is such
+    a mixture, as R/Z of bit sequences nearly is with an expert for each mode, is represented
+    exactly, and what is learnt of a word at a position holds in every state. Words have a common
+    embedding: θ_j[p] = softmax(C_jp·E) with E of a small rank.
+
+    The value is a number for each count of filled positions, plus a correction by how sure γ is.
+    Forward values are log P_F plus such a value of their own. A backward action's is one number a
+    position, so a learnt P_B is one order of preference.
+
+    Args:
+        dag: its states are d positions with W words or empty, as :class:`Transformer` has them.
+        experts: K; more than the modes that are to be told apart.
+        rank: of the words' embedding.
+
+    Raises:
+        TypeError: the DAG is of another kind.
+        ValueError: a size below 1.
+    """
+
+    def __init__(self, dag: DAG, *, experts: int = 128, rank: int = 16):
+        super().__init__(dag)
+        self.n_positions, self.n_words = positions_and_words(dag, "MixturePolicy")
+        self.experts, rank = whole("experts", experts, least=1), whole("rank", rank, least=1)
+        self.words = nn.Parameter(th.randn(rank, self.n_words))
+        self.coordinates = nn.Parameter(
+            th.randn(self.experts * self.n_positions, rank) * rank**-0.5
+        )
+
+    def encode(self, states: th.Tensor) -> EncodedPositions:
+        """States int64 (n, d) → what the heads read."""
+        log_words = F.log_softmax(self.coordinates @ self.words, dim=1)
+        log_words = log_words.view(self.experts, self.n_positions, self.n_words)
+        filled = states < self.n_words
+        # The sum over the filled positions, as a bag of rows; an empty one has row 0 and weight 0.
+        rows = th.where(filled, states, 0)
+        rows = rows + th.arange(self.n_positions, device=states.device) * self.n_words
+        table = log_words.permute(1, 2, 0).reshape(-1, self.experts)  # [d·W, K]
+        weights = filled.to(table.dtype)
+        joint = F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights)  # [n, K]
+        return EncodedPositions(F.log_softmax(joint, dim=1), log_words, filled.sum(dim=1))
+
+    def make_forward_head(self) -> nn.Module:
+        return MixtureHead(self.n_positions)
+
+    def make_backward_head(self) -> nn.Module:
+        if self.n_backward_actions != self.n_positions:
+            raise TypeError(
+                "MixturePolicy's backward policy needs one backward action per position; the DAG "
+                f"has {self.n_backward_actions} for {self.n_positions} positions"
+            )
+        return PreferenceHead(self.n_positions)
+
+    def make_value_head(self) -> nn.Module:
+        return CountHead(self.n_positions)
+
+
+class EncodedPositions(NamedTuple):
+    """n states, as a mixture sees them.
+
+    Attributes:
+        log_gamma: (n, K), how much each expert has to say.
+        log_words: (K, d, W), log θ.
+        count: int64 (n,), positions that are filled.
+    """
+
+    log_gamma: th.Tensor
+    log_words: th.Tensor
+    count: th.Tensor
+
+
+class CountHead(nn.Module):
+    """A number for each count of filled positions, corrected by how sure the experts are."""
+
+    def __init__(self, n_positions: int):
+        super().__init__()
+        self.of_count = nn.Embedding(n_positions + 1, 1)
+        nn.init.zeros_(self.of_count.weight)
+        self.correction = nn.Sequential(nn.Linear(3, 32), nn.Tanh(), nn.Linear(32, 1))
+        self.n_positions = n_positions
+
+    def forward(self, encoded: EncodedPositions) -> th.Tensor:
+        """(n, 1)."""
+        log_gamma = encoded.log_gamma
+        sureness = log_gamma.amax(dim=1)  # [n], 0 where one expert knows
+        entropy = -(log_gamma.exp() * log_gamma).sum(dim=1)
+        share = encoded.count / self.n_positions
+        features = th.stack([share, sureness, entropy], dim=1)
+        return self.of_count(encoded.count) + self.correction(features)
+
+
+class MixtureHead(nn.Module):
+    """log Σ_j γ_j·θ_j[p, w] of all (p, w), plus a value, (n, d·W)."""
+
+    def __init__(self, n_positions: int):
+        super().__init__()
+        self.value = CountHead(n_positions)
+
+    def forward(self, encoded: EncodedPositions) -> th.Tensor:
+        gamma, theta = encoded.log_gamma.exp(), encoded.log_words.flatten(1).exp()
+        log_p = (gamma @ theta).clamp_min(1e-30).log()
+        return log_p + self.value(encoded)
+
+
+class PreferenceHead(nn.Module):
+    """A number for each position, whatever the state, (n, d)."""
+
+    def __init__(self, n_positions: int):
+        super().__init__()
+        self.preference = nn.Linear(1, n_positions)
+
+    def forward(self, encoded: EncodedPositions) -> th.Tensor:
+        return self.preference(encoded.log_gamma.new_ones(len(encoded.count), 1))
