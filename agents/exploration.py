@@ -18,7 +18,7 @@ from .replay.object_pool import ObjectPool, trajectories_to
 from .replay.trajectory import Trajectory
 from .vec_env import GFNVecEnv
 
-TAKEN_APART = 0.2  # the largest share of an object's steps that local search undoes
+TAKEN_APART = 0.1  # the largest share of an object's steps that local search undoes
 
 
 def check_exploration(replay_pool: Any, local_search: Any, ladder: Any) -> None:

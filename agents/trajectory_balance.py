@@ -54,7 +54,7 @@ class TrajectoryBalance(TrajectoryAlgorithm):
             :meth:`gfn_gym.DAG.distances`); as many trajectories as were finished are drawn to them
             backwards by P_B and replayed in each round of updates. 0: none.
         local_search: the share of trajectories that begin at a pooled object which P_B has taken
-            apart by up to a fifth of its steps, and build it anew. They count like any other.
+            apart by up to a tenth of its steps, at least one; they count like any other.
         max_grad_norm: clip the gradient's norm; None: don't.
         stats_window_size, tensorboard_log, policy_kwargs, verbose, seed, device: as in SB3, like
             the rest: ``policy_kwargs`` takes the settings of the architecture, ``optimizer_class``

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, cast
 
 import torch as th
 from torch import nn
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from gfn_gym.arguments import whole
 from gfn_gym.dag import DAG
 
+from .. import targets
 from .base import Architecture
 from .transformer import positions_and_words
 
@@ -25,9 +27,9 @@ class Mixture(Architecture):
     exactly, and what is learnt of a word at a position holds in every state. Words have a common
     embedding: θ_j[p] = softmax(C_jp·E) with E of a small rank.
 
-    The value is a number for each count of filled positions, plus a correction by how sure γ is.
-    Forward values are log P_F plus such a value of their own. A backward action's is one number a
-    position, so a learnt P_B is one order of preference.
+    The value is a number for each count of filled positions, plus a correction by how sure γ is;
+    forward values are log P_F up to a constant plus such a number. A backward action's is one
+    number a position, so that a learnt P_B is one order of preference.
 
     Args:
         dag: its states are d positions with W words or empty, as :class:`Transformer` has them.
@@ -51,18 +53,17 @@ class Mixture(Architecture):
     def encode(self, states: th.Tensor) -> EncodedPositions:
         """States int64 (n, d) → what the heads read."""
         log_words = F.log_softmax(self.coordinates @ self.words, dim=1)
-        log_words = log_words.view(self.experts, self.n_positions, self.n_words)
+        log_words = log_words.view(self.experts, -1).T  # [d·W, K]
         filled = states < self.n_words
-        # The sum over the filled positions, as a bag of rows; an empty one has row 0 and weight 0.
-        rows = th.where(filled, states, 0)
-        rows = rows + th.arange(self.n_positions, device=states.device) * self.n_words
-        table = log_words.permute(1, 2, 0).reshape(-1, self.experts)  # [d·W, K]
-        weights = filled.to(table.dtype)
-        joint = F.embedding_bag(rows, table, mode="sum", per_sample_weights=weights)  # [n, K]
+        # The sum over the filled positions; an empty one has some row with weight 0.
+        firsts = th.arange(self.n_positions, device=states.device) * self.n_words
+        rows = th.where(filled, states, 0) + firsts
+        weights = filled.to(log_words.dtype)
+        joint = F.embedding_bag(rows, log_words, mode="sum", per_sample_weights=weights)  # [n, K]
         return EncodedPositions(F.log_softmax(joint, dim=1), log_words, filled.sum(dim=1))
 
     def make_forward_head(self) -> nn.Module:
-        return MixtureHead(self.n_positions)
+        return CountHead(self.n_positions)  # P_F has no parameters besides the encoding's
 
     def make_backward_head(self) -> nn.Module:
         if self.n_backward_actions != self.n_positions:
@@ -75,19 +76,61 @@ class Mixture(Architecture):
     def make_value_head(self) -> nn.Module:
         return CountHead(self.n_positions)
 
+    def action_values(
+        self, head: nn.Module, encoding: EncodedPositions, mask: th.Tensor
+    ) -> MixtureValues:
+        n_empty = self.n_positions - encoding.n_filled
+        log_n_empty = n_empty.clamp_min(1).to(encoding.log_gamma.dtype).log()
+        return MixtureValues(encoding, head(encoding).squeeze(1), log_n_empty, mask)
+
 
 class EncodedPositions(NamedTuple):
     """n states, as a mixture sees them.
 
     Attributes:
         log_gamma: (n, K), how much each expert has to say.
-        log_words: (K, d, W), log θ.
-        count: int64 (n,), positions that are filled.
+        log_words: (d·W, K), log θ.
+        n_filled: int64 (n,), positions that are filled.
     """
 
     log_gamma: th.Tensor
     log_words: th.Tensor
-    count: th.Tensor
+    n_filled: th.Tensor
+
+
+@dataclass(slots=True)
+class MixtureValues:
+    """log Σ_j γ_j·θ_j[p, w] of the words of empty positions, plus a shift of each state.
+
+    Attributes:
+        encoding: of n states.
+        shift: (n,).
+        log_n_empty: (n,), the logarithm of how many positions are empty: each has probability 1.
+        mask: bool (n, n_actions).
+    """
+
+    encoding: EncodedPositions
+    shift: th.Tensor
+    log_n_empty: th.Tensor
+    mask: th.Tensor
+
+    def dense(self) -> th.Tensor:
+        gamma, theta = self.encoding.log_gamma.exp(), self.encoding.log_words.exp()
+        log_p = (gamma @ theta.T).clamp_min(1e-30).log()
+        return (log_p + self.shift[:, None]).masked_fill(~self.mask, -th.inf)
+
+    def of_actions(self, actions: th.Tensor) -> th.Tensor:
+        """As :meth:`dense` has them, (n,), from one row of θ each."""
+        log_theta = self.encoding.log_words.index_select(0, actions)  # [n, K]
+        return (self.encoding.log_gamma + log_theta).logsumexp(dim=1) + self.shift
+
+    def soft_value(self, temperature: float) -> th.Tensor:
+        if temperature != 1:
+            return targets.soft_value(self.dense(), temperature)
+        return self.shift + self.log_n_empty
+
+    def with_value(self, value: th.Tensor, temperature: float) -> MixtureValues:
+        return replace(self, shift=self.shift + value - self.soft_value(temperature))
 
 
 class CountHead(nn.Module):
@@ -95,32 +138,19 @@ class CountHead(nn.Module):
 
     def __init__(self, n_positions: int):
         super().__init__()
+        self.n_positions = n_positions
         self.of_count = nn.Embedding(n_positions + 1, 1)
         nn.init.zeros_(self.of_count.weight)
         self.correction = nn.Sequential(nn.Linear(3, 32), nn.Tanh(), nn.Linear(32, 1))
-        self.n_positions = n_positions
 
-    def forward(self, encoded: EncodedPositions) -> th.Tensor:
+    def forward(self, encoding: EncodedPositions) -> th.Tensor:
         """(n, 1)."""
-        log_gamma = encoded.log_gamma
-        sureness = log_gamma.amax(dim=1)  # [n], 0 where one expert knows
+        log_gamma = encoding.log_gamma
+        surest = log_gamma.amax(dim=1)  # 0 where one expert knows
         entropy = -(log_gamma.exp() * log_gamma).sum(dim=1)
-        share = encoded.count / self.n_positions
-        features = th.stack([share, sureness, entropy], dim=1)
-        return self.of_count(encoded.count) + self.correction(features)
-
-
-class MixtureHead(nn.Module):
-    """log Σ_j γ_j·θ_j[p, w] of all (p, w), plus a value, (n, d·W)."""
-
-    def __init__(self, n_positions: int):
-        super().__init__()
-        self.value = CountHead(n_positions)
-
-    def forward(self, encoded: EncodedPositions) -> th.Tensor:
-        gamma, theta = encoded.log_gamma.exp(), encoded.log_words.flatten(1).exp()
-        log_p = (gamma @ theta).clamp_min(1e-30).log()
-        return log_p + self.value(encoded)
+        share = encoding.n_filled / self.n_positions
+        features = th.stack([share, surest, entropy], dim=1)
+        return cast(th.Tensor, self.of_count(encoding.n_filled) + self.correction(features))
 
 
 class PreferenceHead(nn.Module):
@@ -130,5 +160,6 @@ class PreferenceHead(nn.Module):
         super().__init__()
         self.preference = nn.Linear(1, n_positions)
 
-    def forward(self, encoded: EncodedPositions) -> th.Tensor:
-        return self.preference(encoded.log_gamma.new_ones(len(encoded.count), 1))
+    def forward(self, encoding: EncodedPositions) -> th.Tensor:
+        ones = encoding.log_gamma.new_ones(len(encoding.n_filled), 1)
+        return cast(th.Tensor, self.preference(ones))
