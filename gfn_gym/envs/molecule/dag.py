@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -364,6 +365,21 @@ class Molecule(DAG):
 
     def log_reward(self, states: States) -> Floats:
         return np.asarray(self.reward(states))
+
+    def default_invalid_reward(self) -> float:
+        """Return −100, or 1 below the least log R of the named rewards where that is lower."""
+        least = self.reward.least_log_reward()
+        default = super().default_invalid_reward()
+        return default if least is None else min(default, least - 1.0)
+
+    def n_states(self) -> int:
+        """Return how many multisets of blocks there are, a bound from below.
+
+        Of blocks that, once attached, leave a stem for the next, any few can be joined in a chain.
+        """
+        goes_on = self.vocabulary.entry_open.any(axis=1)
+        n = len(set(self.vocabulary.entry_block[goes_on].tolist()))
+        return 1 + sum(math.comb(n + m - 1, m) for m in range(1, self.max_blocks + 1))
 
     # ---- what other libraries see -----------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
@@ -99,6 +100,10 @@ class Reward(ABC):
         """Return log R of scores, float64 (n,)."""
         return self.exponent * scores
 
+    def least_log_reward(self) -> float | None:
+        """Return what no log R lies below; None: not known."""
+        return None
+
     @abstractmethod
     def _scores(self, states: States) -> Floats:
         """The score of rows that are not in the cache."""
@@ -138,6 +143,9 @@ class QedSa(Reward):
     def log_reward(self, scores: Floats) -> Floats:
         return log_power(scores, self.exponent, self.least)
 
+    def least_log_reward(self) -> float:
+        return self.exponent * math.log(self.least)
+
     def _scores(self, states: States) -> Floats:
         accessibility = synthetic_accessibility()
         molecules = self.assembler.molecules(states)
@@ -176,6 +184,9 @@ class Seh(Reward):
 
     def log_reward(self, scores: Floats) -> Floats:
         return log_power(scores / self.norm, self.exponent, self.least / self.norm)
+
+    def least_log_reward(self) -> float:
+        return self.exponent * math.log(self.least / self.norm)
 
     def _scores(self, states: States) -> Floats:
         molecules = self.assembler.molecules(states)
