@@ -6,7 +6,7 @@ import inspect
 import os
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -22,7 +22,7 @@ from stable_baselines3.common.type_aliases import (
 from stable_baselines3.common.utils import LinearSchedule, safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 
-from gfn_gym.arguments import number, unit, whole
+from gfn_gym.arguments import ArgumentTypeError, flag, number, unit, whole
 from gfn_gym.dag import DAG, Mask, States
 from gfn_gym.mdp import BackwardPolicy, sample_legal_actions
 from gfn_gym.observation import Observer
@@ -95,6 +95,7 @@ class GFNAlgorithm(TrainingLoop):
         **settings: Any,
     ):
         n_envs = whole("n_envs", n_envs, least=1)
+        whole("verbose", settings.get("verbose", 0), least=0)  # SB3 reads it at once
         if env is not None:
             env = as_vec_env(env, n_envs)
             check_reads_back(env)
@@ -139,6 +140,17 @@ class GFNAlgorithm(TrainingLoop):
 
     def _check_arguments(self) -> None:
         """Raise an error that names an argument that cannot be."""
+        for name, parameter in inspect.signature(type(self).__init__).parameters.items():
+            if isinstance(parameter.default, bool) and hasattr(self, name):
+                flag(name, getattr(self, name))
+        if not isinstance(self.policy_kwargs, Mapping):
+            raise ArgumentTypeError(
+                f"policy_kwargs={self.policy_kwargs!r} must be a dict of the architecture's "
+                "settings, optimizer_class and optimizer_kwargs"
+            )
+        if self.seed is not None:
+            whole("seed", self.seed, least=0, most=2**32 - 1)
+        whole("stats_window_size", self._stats_window_size, least=1)
         whole("gradient_steps", self.gradient_steps)
         check_rate("learning_rate", self.learning_rate)
         for name in ("exploration_initial_eps", "exploration_final_eps", "exploration_fraction"):

@@ -9,7 +9,7 @@ import torch as th
 from numpy.typing import NDArray
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
-from gfn_gym.arguments import unit, whole
+from gfn_gym.arguments import number, unit, whole
 from gfn_gym.dag import Floats, Mask, States
 from gfn_gym.mdp import MDP
 
@@ -242,5 +242,5 @@ def check_target_network(algorithm: Any) -> None:
     """Check the arguments of a target network and of targets over several steps."""
     whole("target_update_interval", algorithm.target_update_interval, least=1)
     whole("n_step", algorithm.n_step, least=1)
-    unit("tau", algorithm.tau)
+    number("tau", algorithm.tau, above=0, most=1)
     unit("td_lambda", algorithm.td_lambda)

@@ -75,7 +75,7 @@ class TransitionAlgorithm(GFNAlgorithm):
 
     def _check_arguments(self) -> None:
         super()._check_arguments()
-        if self.gamma != 1:
+        if number("gamma", self.gamma) != 1:
             raise ValueError(
                 f"gamma={self.gamma!r} must be 1: Theorem 1 of arXiv:2310.12934 holds for the "
                 "undiscounted process only, any other discount samples another distribution"

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from gfn_gym.arguments import whole
+from gfn_gym.contract import require_dag
 from gfn_gym.dag import DAG, Floats, States
 from gfn_gym.edges import Edges
 from gfn_gym.mdp import MDP, BackwardPolicy, log_reward_of
@@ -161,6 +162,7 @@ def _explore(
     The count is looked at every :data:`EDGES_AT_ONCE` edges, so that a layer that is too large is
     never there as a whole.
     """
+    require_dag(dag)
     _check_size(dag, max_states)
     key = _Key(dag)
     frontier = dag.initial_states(1)
@@ -259,7 +261,7 @@ class _Numbering:
 
 
 def _expand(dag: DAG, states: States) -> tuple[Indices, Indices, States, NDArray[np.bool_]]:
-    """All legal actions of a batch of rows: row, action, next state, and whether it was the stop."""
+    """All legal actions of some rows: row, action, next state, and whether it was the stop."""
     rows, acts = np.nonzero(dag.action_mask(states))
     nexts, _ = dag.step(states[rows], acts)
     stop = -1 if dag.stop_action is None else dag.stop_action

@@ -14,7 +14,7 @@ default. Ours lie in this package, a file per domain.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium
@@ -54,8 +54,10 @@ def _merged(
     kwargs = dict(settings.pop("policy_kwargs", {}))
     if architecture and architecture_of(policy) is architecture_of(of_preset):
         kwargs |= architecture
-    kwargs |= given.get("policy_kwargs") or {}
-    return policy, {**settings, **given, "policy_kwargs": kwargs or None}
+    own = given.get("policy_kwargs")
+    if own is not None and not isinstance(own, Mapping):
+        return policy, {**settings, **given}  # the agent says what is wrong with it
+    return policy, {**settings, **given, "policy_kwargs": {**kwargs, **(own or {})} or None}
 
 
 def policy_of(dag: DAG) -> str | type[Architecture]:
