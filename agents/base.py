@@ -111,6 +111,11 @@ class GFNAlgorithm(TrainingLoop):
             supported_action_spaces=(spaces.Discrete,),
             **settings,
         )
+        if not isinstance(self.policy_kwargs, Mapping):
+            raise ArgumentTypeError(
+                f"policy_kwargs={self.policy_kwargs!r} must be a dict of the architecture's "
+                "settings, optimizer_class and optimizer_kwargs"
+            )
         self.preset = preset
         self.exploration_initial_eps = exploration_initial_eps
         self.exploration_final_eps = exploration_final_eps
@@ -143,11 +148,6 @@ class GFNAlgorithm(TrainingLoop):
         for name, parameter in inspect.signature(type(self).__init__).parameters.items():
             if isinstance(parameter.default, bool) and hasattr(self, name):
                 flag(name, getattr(self, name))
-        if not isinstance(self.policy_kwargs, Mapping):
-            raise ArgumentTypeError(
-                f"policy_kwargs={self.policy_kwargs!r} must be a dict of the architecture's "
-                "settings, optimizer_class and optimizer_kwargs"
-            )
         if self.seed is not None:
             whole("seed", self.seed, least=0, most=2**32 - 1)
         whole("stats_window_size", self._stats_window_size, least=1)

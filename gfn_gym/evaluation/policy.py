@@ -85,7 +85,7 @@ def log_probs_of_actions(dag: DAG, policy: Policy, states: States, actions: Acti
 def check_policy(policy: Any) -> None:
     """Raise a TypeError that says what to pass unless a policy can be called."""
     if not callable(policy) or isinstance(policy, type):
-        hint = "; of a model gfn_gym.agents.as_policy(model) is one" * hasattr(policy, "predict")
+        hint = "; for a model pass gfn_gym.agents.as_policy(model)" * hasattr(policy, "predict")
         raise ArgumentTypeError(
             f"policy={policy!r} must be a function from states (n, d) to log-probabilities "
             f"(n, n_actions){hint}"

@@ -22,6 +22,7 @@ from gfn_gym.envs.molecule.rewards import StateFunction, make_reward
 from gfn_gym.envs.molecule.trees import Ints, Trees
 from gfn_gym.envs.molecule.trees_from_blocks import read_trees
 from gfn_gym.envs.molecule.vocabulary import Pair, Vocabulary, read_pairs
+from gfn_gym.graph import inside
 
 
 class Molecule(DAG):
@@ -418,11 +419,20 @@ class Molecule(DAG):
             stems: of each, ``[block, atom]`` for each open stem; repeats count.
 
         Raises:
-            ValueError: too many blocks, bonds that do not make a tree, or an atom that is not a
-                slot.
+            ValueError: too many blocks, bonds that do not make a tree, an atom that is not a
+                slot, or more stems on one than any block has.
         """
         trees = read_trees(self.vocabulary, self.max_blocks, blocks, bonds, stems)
-        return self._rows(self._canonical(trees, self._bonded(trees)).trees)
+        rows = self._canonical(trees, self._bonded(trees)).trees.rows()
+        for row in np.flatnonzero(~inside(self.state_space, rows)):  # before int16 wraps round
+            open_counts = trees.open[row]
+            node, slot = np.unravel_index(np.argmax(open_counts), open_counts.shape)
+            most = int(self.vocabulary.entry_first.max())
+            raise ValueError(
+                f"molecule {row}: block {node} has {open_counts[node, slot]} stems on one atom, "
+                f"but no block of {self.vocabulary!r} has more than {most}"
+            )
+        return rows.astype(np.int16)
 
 
 def _pairs(blocks: Sequence[Pair] | str | Path | None) -> Sequence[Pair]:

@@ -210,10 +210,31 @@ class OfStates(Reward):
         self.function = function
 
     def _scores(self, states: States) -> Floats:
-        return check_log_reward(self.function(states), states, "the reward function")
+        try:
+            log_reward = self.function(states)
+        except Exception as error:
+            if not _wants_smiles(self.function):
+                raise
+            raise TypeError(
+                f"reward={self.function!r} is called with states, integers (n, d), and raised "
+                f"{type(error).__name__}: {error}. It takes SMILES: pass SmilesReward(function) "
+                "(gfn_gym.envs.molecule.resilient)"
+            ) from error
+        return check_log_reward(log_reward, states, "the reward function")
 
     def _settings(self) -> tuple[Any, ...]:
         return self.exponent, self.function
+
+
+def _wants_smiles(function: StateFunction) -> bool:
+    """Whether a function, which does not understand states, understands a SMILES or a list."""
+    for argument in (["C", "CC"], "CC"):
+        try:
+            function(argument)  # type: ignore[arg-type]
+        except Exception:
+            continue
+        return True
+    return False
 
 
 class OfSmiles(Reward):
