@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfn_gym.arguments import ArgumentTypeError
-from gfn_gym.dag import DAG, Actions, Floats, Mask, States, check_log_reward
+from gfn_gym.dag import DAG, Floats, Mask, States, check_log_reward
 
 REWARD_TOLERANCE = 1e-4
 """By how much log R of one state may differ, absolutely and relatively: float32 networks do."""
@@ -155,13 +155,12 @@ class FirstSteps:
     def __init__(self, dag: DAG, steps: int = 16, endings: int = 4):
         self.dag, self._steps, self._endings = dag, steps, endings
 
-    def __bool__(self) -> bool:
-        """Whether there is still something to look at."""
-        return self._steps > 0 or self._endings > 0
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to look at."""
+        return self._steps <= 0 and self._endings <= 0
 
-    def look(
-        self, states: States, actions: Actions, next_states: States, done: Mask, log_reward: Floats
-    ) -> None:
+    def look(self, states: States, next_states: States, done: Mask, log_reward: Floats) -> None:
         """Check a step from states (n, d).
 
         Raises:

@@ -48,7 +48,7 @@ class Simulator:
         self.invalid_action = choice("invalid_action", invalid_action, ("raise", "terminate"))
         self.invalid_reward = number("invalid_reward", invalid_reward)
         check_members(mdp.dag)
-        self._first_steps = FirstSteps(mdp.dag)
+        self._first_steps: FirstSteps | None = FirstSteps(mdp.dag)
         self._warned = False  # that a log R lies below invalid_reward
         self._first_state = mdp.dag.initial_states(1)
         self._first_mask = mdp.dag.action_mask(self._first_state)
@@ -79,10 +79,10 @@ class Simulator:
     def _take(self, actions: Actions) -> Transition:
         """Take legal actions, and look closely at the first that there are."""
         edge = self.mdp.step(self.states, actions)
-        if self._first_steps:
-            self._first_steps.look(
-                self.states, actions, edge.next_states, edge.done, edge.log_reward
-            )
+        if self._first_steps is not None:
+            self._first_steps.look(self.states, edge.next_states, edge.done, edge.log_reward)
+            if self._first_steps.over:
+                self._first_steps = None
         if self.invalid_action == "terminate" and not self._warned:
             self._compare(edge)
         return edge
