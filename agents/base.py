@@ -6,7 +6,7 @@ import inspect
 import os
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -158,7 +158,7 @@ class GFNAlgorithm(TrainingLoop):
         number("exploration_fraction", self.exploration_fraction, above=0)
         if self.max_grad_norm is not None and self.max_grad_norm != np.inf:
             number("max_grad_norm", self.max_grad_norm, above=0)
-        if flag("learnt_backward", self.learnt_backward) and self.mdp.backward_policy is not None:
+        if self.learnt_backward and self.mdp.backward_policy is not None:
             raise ValueError(
                 "learnt_backward=True, but the environment has a backward policy of its own: make "
                 "one without, or keep that"
@@ -182,7 +182,7 @@ class GFNAlgorithm(TrainingLoop):
             architecture=cast(Any, self.policy_class),
             roles=self._roles(),
             observation=self.observation,
-            **self.policy_kwargs,
+            **split_policy_kwargs(self.policy_kwargs),
         ).to(self.device)
         self.policy.generator = np.random.default_rng(policy_seed)
         self.backward = self._make_backward()
@@ -388,6 +388,12 @@ class GFNAlgorithm(TrainingLoop):
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer", *self.backward.saved()], []
+
+
+def split_policy_kwargs(given: dict[str, Any]) -> dict[str, Any]:
+    """Tell the optimizer's settings from those of the architecture, which are all the others."""
+    ours = {name: given[name] for name in ("optimizer_class", "optimizer_kwargs") if name in given}
+    return {**ours, "architecture_kwargs": {k: v for k, v in given.items() if k not in ours}}
 
 
 def check_rate(name: str, rate: Any) -> None:

@@ -89,8 +89,9 @@ def register(
     ``MyGFN-v0``, and ``MyGFN-Terminate-v0``, where an illegal action ends the episode instead of
     raising, for libraries without masks that can pass no arguments.
 
-    ``policy`` and ``presets`` belong to the DAG's class and its subclasses. Where several ids
-    share a class, the first brings them. To register an id again replaces it.
+    ``policy`` and ``presets`` belong to the DAG's class, and to subclasses that are not registered
+    themselves. Where several ids share a class, the first brings them. To register an id again
+    replaces it.
 
     Args:
         id: the id, ending in a version, "-v0".

@@ -240,7 +240,7 @@ def test_what_is_not_a_model_has_no_policy(model: Any) -> None:
 def test_a_model_is_not_a_policy_yet(use: Any) -> None:
     model, dag = make(), Hypergrid(2, 4)
     use(dag, as_policy(model))
-    with pytest.raises(TypeError, match=r"policy=.* must be a function .* as_policy\(model\)"):
+    with pytest.raises(TypeError, match=r"policy=.* must be a function .*as_policy\(model\)"):
         use(dag, model)
     for wrong in (None, "uniform"):
         with pytest.raises(TypeError, match=r"policy=.* must be a function from states"):

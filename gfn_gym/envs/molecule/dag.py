@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from gymnasium import spaces
@@ -424,7 +424,8 @@ class Molecule(DAG):
         """
         trees = read_trees(self.vocabulary, self.max_blocks, blocks, bonds, stems)
         rows = self._canonical(trees, self._bonded(trees)).trees.rows()
-        for row in np.flatnonzero(~inside(self.state_space, rows)):  # before int16 wraps round
+        space = cast(spaces.MultiDiscrete, self.state_space)
+        for row in np.flatnonzero(~inside(space, rows)):  # before int16 wraps round
             open_counts = trees.open[row]
             node, slot = np.unravel_index(np.argmax(open_counts), open_counts.shape)
             most = int(self.vocabulary.entry_first.max())
