@@ -392,7 +392,8 @@ class GFNAlgorithm(TrainingLoop):
 
 def split_policy_kwargs(given: dict[str, Any]) -> dict[str, Any]:
     """Tell the optimizer's settings from those of the architecture, which are all the others."""
-    ours = {name: given[name] for name in ("optimizer_class", "optimizer_kwargs") if name in given}
+    names = ("optimizer_class", "optimizer_kwargs")
+    ours: dict[str, Any] = {name: given[name] for name in names if name in given}
     return {**ours, "architecture_kwargs": {k: v for k, v in given.items() if k not in ours}}
 
 
