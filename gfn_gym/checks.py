@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gfn_gym.contract import DAGError, check_mask, check_members, check_reward_again
+from gfn_gym.contract import DAGError as DAGError
+from gfn_gym.contract import check_mask, check_members, check_reward_again
 from gfn_gym.dag import DAG, Actions, Mask, States
 from gfn_gym.edges import Edges
 from gfn_gym.graph import Graph, batches, enumerate_graph
