@@ -1,5 +1,6 @@
 # make demo    train on the hypergrid, evaluate exactly, draw the picture
 # make test    ruff, mypy and pytest
+# make chaos   fuzz every environment for an hour or so, with a new seed every day
 #
 # Each makes .venv first if it is missing, and installs anew when setup.cfg, pyproject.toml or
 # constraints.txt has changed. Another Python:  make demo PYTHON=python3.12
@@ -10,15 +11,18 @@
 PYTHON ?= python3
 DEMO_ARGS ?= train --agent munchausen --ndim 4 --height 20 --trajectories 30000 --out runs/demo
 
+CHAOS_STEPS ?= 200000
+
 PY := .venv/bin/python
 PEERS_PY := .venv-peers/bin/python
 PIP_INSTALL := -m pip --disable-pip-version-check install
 
-.PHONY: help demo test lint peers clean distclean
+.PHONY: help demo test chaos lint peers clean distclean
 
 help:
 	@echo "make demo       train on the hypergrid, about a minute"
 	@echo "make test       ruff, mypy and pytest"
+	@echo "make chaos      fuzz every environment, millions of steps"
 	@echo "make lint       ruff and mypy only"
 	@echo "make peers      .venv-peers, with the libraries that benchmarks compare against"
 	@echo "make clean      remove caches and build folders"
@@ -30,6 +34,9 @@ demo: .venv/.installed
 # One thread: faster for networks this small, and the same numbers on every machine's core count.
 test: lint
 	OMP_NUM_THREADS=1 $(PY) -m pytest
+
+chaos: .venv/.installed
+	OMP_NUM_THREADS=1 $(PY) tests/test_chaos.py $(CHAOS_STEPS) --seed $$(date +%Y%m%d)
 
 # mypy twice, more leniently on scripts, which import agents/ by the name gfn_gym.agents: mypy does
 # not find it under that name, so its types are Any there.

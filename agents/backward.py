@@ -17,7 +17,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 from torch import nn
 
-from gfn_gym.arguments import number, unit
+from gfn_gym.arguments import number
 from gfn_gym.dag import DAG, Actions, Floats, States
 from gfn_gym.edges import Edges
 from gfn_gym.mdp import MDP, BackwardPolicy
@@ -255,7 +255,8 @@ def tlm_backward(algorithm: Any) -> GivenBackward:
     Raises:
         TypeError, ValueError: a bad rate or tau.
     """
-    rate, tau = algorithm.backward_learning_rate, unit("backward_tau", algorithm.backward_tau)
+    rate = algorithm.backward_learning_rate
+    tau = number("backward_tau", algorithm.backward_tau, above=0, most=1)
     if not callable(rate):
         number("backward_learning_rate", rate, least=0)
     policy = algorithm.policy

@@ -106,6 +106,7 @@ class GFNAlgorithm(TrainingLoop):
         **settings: Any,
     ):
         n_envs = whole("n_envs", n_envs, least=1)
+        whole("verbose", settings.get("verbose", 0), least=0)  # SB3 reads it at once
         if env is not None:
             env = as_vec_env(env, n_envs)
             check_reads_back(env)
@@ -156,6 +157,12 @@ class GFNAlgorithm(TrainingLoop):
 
     def _check_arguments(self) -> None:
         """Raise an error that names an argument that cannot be."""
+        for name, parameter in inspect.signature(type(self).__init__).parameters.items():
+            if isinstance(parameter.default, bool) and hasattr(self, name):
+                flag(name, getattr(self, name))
+        if self.seed is not None:
+            whole("seed", self.seed, least=0, most=2**32 - 1)
+        whole("stats_window_size", self._stats_window_size, least=1)
         whole("gradient_steps", self.gradient_steps)
         check_rate("learning_rate", self.learning_rate)
         for name in ("exploration_initial_eps", "exploration_final_eps", "exploration_fraction"):
@@ -164,7 +171,7 @@ class GFNAlgorithm(TrainingLoop):
         check_exploration(self.replay_pool, self.local_search, self.exploration_ladder)
         if self.max_grad_norm is not None and self.max_grad_norm != np.inf:
             number("max_grad_norm", self.max_grad_norm, above=0)
-        if flag("learnt_backward", self.learnt_backward) and self.mdp.backward_policy is not None:
+        if self.learnt_backward and self.mdp.backward_policy is not None:
             raise ValueError(
                 "learnt_backward=True, but the environment has a backward policy of its own: make "
                 "one without, or keep that"

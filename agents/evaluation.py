@@ -9,6 +9,8 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from gfn_gym.arguments import ArgumentTypeError
+from gfn_gym.contract import require_dag
 from gfn_gym.dag import DAG, Actions, Floats, States
 from gfn_gym.evaluation import Policy
 from gfn_gym.mdp import BackwardPolicy
@@ -67,8 +69,15 @@ def as_policy(model: BaseAlgorithm, dag: DAG | None = None) -> Policy:
         dag: whose states; by default that of the model or of its environment.
 
     Raises:
-        TypeError: the model's policy is of a kind that has no action probabilities.
+        TypeError: it is not an SB3 model, or its policy has no action probabilities.
     """
+    if not isinstance(model, BaseAlgorithm):
+        raise ArgumentTypeError(
+            f"model={model!r} must be a Stable-Baselines3 model, such as our agents; of anything "
+            "else write a function from states (n, d) to log-probabilities (n, n_actions)"
+        )
+    if dag is not None:
+        require_dag(dag)
     if isinstance(model.policy, GFNPolicy):
         if dag is not None:
             check_same_structure(model.policy.dag, dag)

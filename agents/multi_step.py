@@ -9,7 +9,7 @@ import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
-from gfn_gym.arguments import unit, whole
+from gfn_gym.arguments import number, unit, whole
 
 from .networks import QNetwork, TwinQNetwork
 from .replay.transition_buffer import TransitionBatch, TransitionBuffer
@@ -84,5 +84,5 @@ def check_target_network(algorithm: Any) -> None:
     """Check the arguments of a target network and of targets over several steps."""
     whole("target_update_interval", algorithm.target_update_interval, least=1)
     whole("n_step", algorithm.n_step, least=1)
-    unit("tau", algorithm.tau)
+    number("tau", algorithm.tau, above=0, most=1)
     unit("td_lambda", algorithm.td_lambda)

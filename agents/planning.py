@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch as th
 
+from gfn_gym.arguments import seeded
 from gfn_gym.dag import Floats, Mask, States
 from gfn_gym.mdp import MDP
 
@@ -53,7 +54,7 @@ class MENTS:
         # Where P_B is learnt, Q is that of its slowly moving copy, not of the environment's.
         self.mdp, self.policy = MDP(model.dag, model.backward_policy), model.policy
         self.simulations, self.epsilon = simulations, epsilon
-        self.generator = np.random.default_rng(seed)
+        self.generator = seeded("seed", seed)
 
     def __call__(self, states: States) -> Floats:
         """Return log π(·|s), float64 (n, n_actions), −inf where illegal."""

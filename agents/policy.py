@@ -144,9 +144,22 @@ class GFNPolicy(BasePolicy):
         return sample_from_log_probs(logits / self.roles.temperature, self.generator)
 
     def _predict(self, observation: Any, deterministic: bool = False) -> th.Tensor:
-        states = self.observer.states_of(observation.cpu().numpy())
+        states = self._states_of(observation.cpu().numpy())
         logits = self.predicting.logits(*self.tensors(states))
         return th.as_tensor(self.act(logits.cpu().numpy(), deterministic), device=self.device)
+
+    def _states_of(self, observations: NDArray[Any]) -> States:
+        """The states (n, d) of observations (n, …), which must be what those states show."""
+        states = self.observer.states_of(observations)
+        same = self.observer.observe(states) == observations
+        shown = same.reshape(len(states), -1).all(axis=1)
+        if not shown.all():
+            row = int(np.argmin(shown))
+            raise ValueError(
+                f"observation {row} of {len(states)} is not one of {self.dag!r} as "
+                f"{self.observer.name!r}: {observations[row].tolist()}"
+            )
+        return states
 
     # ---- evaluation ---------------------------------------------------------------------------
 

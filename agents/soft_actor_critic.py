@@ -148,7 +148,6 @@ class SoftActorCritic(TransitionAlgorithm):
     def _check_arguments(self) -> None:
         super()._check_arguments()
         check_target_network(self)
-        check_rate("q_learning_rate", self.q_learning_rate)
 
     def _roles(self) -> Roles:
         return Roles(
@@ -163,6 +162,7 @@ class SoftActorCritic(TransitionAlgorithm):
         return tlm_backward(self)
 
     def _setup_model(self) -> None:
+        check_rate("q_learning_rate", self.q_learning_rate)
         self.q_lr_schedule = FloatSchedule(self.q_learning_rate)
         adam = self.policy_kwargs.get("optimizer_class", th.optim.Adam) is th.optim.Adam
         if adam and self.policy_kwargs.get("optimizer_kwargs") is None:

@@ -9,7 +9,6 @@ import torch as th
 from numpy.typing import NDArray
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
-from gfn_gym.arguments import flag
 from gfn_gym.dag import Floats, Mask, States
 from gfn_gym.mdp import MDP
 
@@ -161,7 +160,6 @@ class SoftDQN(TransitionAlgorithm):
     def _check_arguments(self) -> None:
         super()._check_arguments()
         check_target_network(self)
-        flag("double", self.double)
         check_planning(self.planning_simulations, self.planning_epsilon, "planning_")
 
     def _roles(self) -> Roles:

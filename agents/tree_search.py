@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gfn_gym.arguments import number, whole
 from gfn_gym.dag import Actions, Floats, Mask, States
 from gfn_gym.graph import batches
 from gfn_gym.mdp import MDP, sample_from_log_probs, sample_legal_actions
@@ -65,11 +66,9 @@ def search(
 
 
 def check_planning(simulations: Any, epsilon: Any, prefix: str = "") -> None:
-    """Raise a ValueError that names the bad one of the two arguments."""
-    if not isinstance(simulations, (int, np.integer)) or simulations < 0:
-        raise ValueError(f"{prefix}simulations={simulations!r} must be a whole number, at least 0")
-    if not 0 <= epsilon < np.inf:
-        raise ValueError(f"{prefix}epsilon={epsilon!r} must be finite and at least 0")
+    """Raise an error that names the bad one of the two arguments."""
+    whole(f"{prefix}simulations", simulations, least=0)
+    number(f"{prefix}epsilon", epsilon, least=0)
 
 
 class _Forest:

@@ -144,9 +144,9 @@ def report(
 
 def sample_run(args: Sample) -> None:
     model = load_run(args.model)
+    samples = sample_model(model, args, BitSequence)
     dag = model.dag
     assert isinstance(dag, BitSequence)
-    samples = sample_model(model, args)
     distances = dag.mode_distances(samples.states)
     objects = zip(
         dag.format(samples.states), distances.argmin(1).tolist(), distances.min(1).tolist(),

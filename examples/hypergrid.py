@@ -91,7 +91,7 @@ def new_model(args: Train) -> GFNAlgorithm:
 
 def sample_run(args: Sample) -> None:
     model = load_run(args.model)
-    samples = sample_model(model, args)
+    samples = sample_model(model, args, Hypergrid)
     columns = [f"x{d}" for d in range(samples.states.shape[1])]
     write_samples(args.out, columns, samples.states.tolist(), samples)
     print(f"wrote {args.n} samples to {args.out}; mean R = {np.exp(samples.log_reward).mean():.4f}")

@@ -47,6 +47,7 @@ from plots import draw_metrics, draw_molecules
 from runs import (
     Options,
     Sample,
+    check_counts,
     learn,
     load_run,
     make_agent,
@@ -85,6 +86,10 @@ class Train(Options):
     """Trajectories to train on."""
     out: Path = field(default_factory=lambda: Path("runs/molecules"))
     """The folder to write to."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_counts(self, "n_best")
 
     @property
     def threshold(self) -> float:
@@ -212,9 +217,9 @@ def write_sdf(molecules: Molecules, path: Path) -> None:
 
 def sample_run(args: Sample) -> None:
     model = load_run(args.model)
+    samples = sample_model(model, args, Molecule)
     dag = model.dag
     assert isinstance(dag, Molecule)
-    samples = sample_model(model, args)
     smiles = Assembler(dag.vocabulary, dag.max_blocks).smiles(samples.states)
     scores = scores_of(dag, samples.states)
     objects = list(zip(smiles, scores.tolist(), strict=True))

@@ -16,6 +16,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 
 import gfn_gym
+from gfn_gym import DAG
 from gfn_gym.agents import (
     DetailedBalance,
     EntropicPPO,
@@ -75,6 +76,9 @@ class Options:
     resume: bool = False
     """Continue from the folder's checkpoint, with the settings in its config.json."""
 
+    def __post_init__(self) -> None:
+        check_counts(self, "trajectories", "evaluations", "threads")
+
     @property
     def every(self) -> tuple[int, str]:
         """How often to evaluate and to write a checkpoint."""
@@ -100,6 +104,17 @@ class Sample:
     """The CSV file."""
     seed: int = 0
     """Seed of the sampling."""
+
+    def __post_init__(self) -> None:
+        check_counts(self, "n")
+
+
+def check_counts(options: object, *names: str) -> None:
+    """Leave with a sentence where one of these options is below 1, before any work is done."""
+    for name in names:
+        if getattr(options, name) < 1:
+            option = name.replace("_", "-")
+            raise SystemExit(f"--{option} {getattr(options, name)} must be at least 1")
 
 
 Chosen = TypeVar("Chosen", bound=Options)
@@ -189,12 +204,29 @@ def print_summary(args: Options, evaluation: EvaluationCallback) -> None:
 
 def load_run(model: Path) -> GFNAlgorithm:
     """Load the model.zip of a run, with the algorithm named in its config.json."""
-    config = json.loads((model.parent / "config.json").read_text())
-    return AGENTS[config["agent"]].load(model, device="cpu")
+    path = model.parent / "config.json"
+    try:
+        agent = json.loads(path.read_text())["agent"]
+        algorithm = AGENTS[agent]
+    except FileNotFoundError:
+        raise SystemExit(f"{path} is not there: it tells which algorithm {model} is of") from None
+    except (json.JSONDecodeError, TypeError, KeyError) as error:
+        raise SystemExit(
+            f'{path} is damaged: it must be JSON with an "agent" of {sorted(AGENTS)}; '
+            f"{type(error).__name__}: {error}"
+        ) from None
+    return algorithm.load(model, device="cpu")
 
 
-def sample_model(model: GFNAlgorithm, args: Sample) -> Samples:
-    """Sample from a model's policy, with log P_B under the P_B it was trained with."""
+def sample_model(model: GFNAlgorithm, args: Sample, kind: type[DAG]) -> Samples:
+    """Sample from a model's policy, with log P_B under the P_B it was trained with.
+
+    The model must be of this example's ``kind`` of DAG.
+    """
+    if not isinstance(model.dag, kind):
+        raise SystemExit(
+            f"{args.model} was trained on {model.dag!r}; this example samples from {kind.__name__}"
+        )
     return sample(
         model.dag, as_policy(model), args.n, args.seed, backward_policy=model.backward_policy
     )

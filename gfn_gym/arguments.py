@@ -117,6 +117,23 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def seeded(name: str, value: Any) -> np.random.Generator:
+    """Return a generator of a seed of its own, or a given generator, to go on with.
+
+    Args:
+        name: of the argument, for the message.
+        value: an integer of at least 0, a ``numpy.random.Generator``, or None, for a seed that
+            is new every time.
+
+    Raises:
+        TypeError: something else.
+        ValueError: a negative seed.
+    """
+    if isinstance(value, np.random.Generator):
+        return value
+    return np.random.default_rng(None if value is None else whole(name, value, least=0))
+
+
 def mapping(name: str, value: Any) -> dict[str, Any]:
     """Return a mapping from strings as a new dict.
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from gfn_gym.contract import DAGError as DAGError
+from gfn_gym.contract import check_mask, check_members, check_reward_again
 from gfn_gym.dag import DAG, Actions, Mask, States, check_numbers
 from gfn_gym.edges import Edges
 from gfn_gym.graph import Graph, batches, enumerate_graph
 from gfn_gym.mdp import log_reward_of
-
-
-class DAGError(AssertionError):
-    """A DAG breaks the contract; the message says which part, and where."""
+from gfn_gym.ragged import ragged_ranges
 
 
 def check_dag(dag: DAG, max_states: int = 100_000) -> None:
@@ -21,10 +20,12 @@ def check_dag(dag: DAG, max_states: int = 100_000) -> None:
     masks agree with ``step``; that backward undoes forward, and forward backward; that every
     backward trajectory ends at s0; that there is no cycle; that rows are canonical (the two
     directions meet in the same rows); that nothing writes into the rows that it is given; that
-    P_B sums to one over the edges into each state; that log R is finite, and ``log_partition``
-    log Σ R where it is given; that a potential, where there is one, is finite and the same for the
-    same state; that observations lie in their space and, unless ``states_of`` is
-    left out (NotImplementedError: they lose information), give their states back.
+    P_B sums to one over the edges into each state; that ``parallel_candidates`` leaves out none;
+    that arrays are fresh at every call; that log R is finite, and a function of the state alone,
+    and ``log_partition`` log Σ R where it is given; that a potential, where there is one, is finite
+    and the same for the same state; that observations lie in their space and,
+    unless ``states_of`` is left out (NotImplementedError: they lose information), give their
+    states back, and that ``other_observations`` lie in theirs.
 
     Args:
         dag: a DAG at a small size.
@@ -34,11 +35,11 @@ def check_dag(dag: DAG, max_states: int = 100_000) -> None:
         DAGError: the contract is broken; the message names the member and a state.
         ValueError: the DAG has more than ``max_states`` states: check it at a smaller size.
     """
-    _check_declaration(dag)
+    check_members(dag)
     try:
         graph = enumerate_graph(dag, max_states)
     except ValueError as error:
-        if "max_states" in str(error):
+        if "max_states" in str(error) or isinstance(error, DAGError):
             raise
         raise DAGError(str(error)) from error
     _check_purity(graph)
@@ -47,8 +48,11 @@ def check_dag(dag: DAG, max_states: int = 100_000) -> None:
     for part in batches(len(graph.states), 4096):
         _check_states(graph, graph.states[part])
     _check_backward_sums(graph)
+    _check_parallel_candidates(graph)
     try:
-        log_reward_of(dag, graph.states[graph.objects])
+        _check_rewards(graph)
+    except DAGError:
+        raise
     except ValueError as error:
         raise DAGError(str(error)) from error
     _check_log_partition(graph)
@@ -64,30 +68,6 @@ def _require(good: Mask | np.bool_, states: States, what: str) -> None:
 
 def _same(a: States, b: States) -> Mask:
     return np.asarray((a == b).all(axis=1))
-
-
-def _check_declaration(dag: DAG) -> None:
-    start = np.asarray(dag.initial_states(3))
-    if start.ndim != 2 or len(start) != 3 or not np.issubdtype(start.dtype, np.integer):
-        raise DAGError(
-            f"initial_states(3) must be integers (3, d), not {start.dtype} {start.shape}"
-        )
-    if not (start == start[0]).all():
-        raise DAGError("initial_states must return the same state n times")
-    if start[0] not in dag.state_space:
-        raise DAGError(f"s0 = {start[0].tolist()} is not in state_space = {dag.state_space}")
-    for name, mask, width in (
-        ("action_mask", dag.action_mask(start), dag.n_actions),
-        ("backward_mask", dag.backward_mask(start), dag.n_backward_actions),
-    ):
-        if mask.shape != (3, width) or mask.dtype != bool:
-            raise DAGError(f"{name} must be bool (3, {width}), not {mask.dtype} {mask.shape}")
-    if dag.backward_mask(start).any():
-        raise DAGError("backward_mask must be False everywhere in s0, which has no parent")
-    if not dag.action_mask(start).any():
-        raise DAGError("action_mask allows nothing in s0")
-    if dag.stop_action is not None and not 0 <= dag.stop_action < dag.n_actions:
-        raise DAGError(f"stop_action={dag.stop_action} is not an action below {dag.n_actions}")
 
 
 def _check_purity(graph: Graph) -> None:
@@ -131,11 +111,47 @@ def _check_observations(dag: DAG, states: States) -> None:
     observations, space = dag.observe(states), dag.observation_space
     seen = np.array([o in space for o in observations])
     _require(seen, states, f"the observation does not lie in observation_space = {space}")
+    for name, other in dag.other_observations().items():
+        seen = np.array([o in other.space for o in other.observe(states[:256])])
+        _require(seen, states, f"the observation {name!r} does not lie in its space {other.space}")
     try:
         read_back = dag.states_of(observations)
     except NotImplementedError:
         return  # allowed: other libraries and evaluation only observe
     _require(_same(read_back, states), states, "states_of(observe(state)) is not the state")
+
+
+def _check_rewards(graph: Graph) -> None:
+    """log R is finite, and the same once more, in the other order, and one by one."""
+    dag, objects = graph.dag, graph.states[graph.objects]
+    log_reward = log_reward_of(dag, objects.copy())
+    check_reward_again(dag, objects, log_reward)
+    check_reward_again(dag, objects[::-1], log_reward[::-1])
+    for row in range(0, len(objects), max(1, len(objects) // 16)):
+        check_reward_again(dag, objects[row : row + 1], log_reward[row : row + 1])
+
+
+def _check_parallel_candidates(graph: Graph) -> None:
+    """Among an edge's candidates are all actions parallel to it, itself as well, all legal."""
+    pairs = graph.parents * len(graph.states) + graph.children
+    order = np.argsort(pairs, kind="stable")
+    first = np.searchsorted(pairs[order], pairs, side="left")
+    last = np.searchsorted(pairs[order], pairs, side="right")
+    for part in batches(len(pairs), 4096):
+        edges = graph.edges(part)
+        candidates = graph.dag.parallel_candidates(edges.states, edges.actions)
+        check_mask("parallel_candidates", candidates, (len(edges), graph.dag.n_actions))
+        _require(
+            (candidates <= graph.dag.action_mask(edges.states)).all(axis=1),
+            edges.states,
+            "parallel_candidates holds an illegal action",
+        )
+        rows, places = ragged_ranges(first[part], (last - first)[part])
+        _require(
+            candidates[rows, graph.actions[order[places]]],
+            edges.states[rows],
+            "parallel_candidates leaves out an action that leads to the same next state",
+        )
 
 
 def _check_log_partition(graph: Graph) -> None:

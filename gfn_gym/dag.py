@@ -190,6 +190,21 @@ class DAG(ABC):
         """Return log Z = log Σ_x R(x) where a closed form is known, else None."""
         return None
 
+    def n_states(self) -> int | None:
+        """Return how many states there are, s0 and unfinished ones included; None: not known.
+
+        By it a DAG is refused that is too large to enumerate, before a state of it is made. Where
+        only a bound is known, it must be one from below, or DAGs are refused that would do.
+        """
+        return None
+
+    def default_invalid_reward(self) -> float:
+        """Return what an illegal action earns that ends the episode, unless told otherwise.
+
+        It must lie below every log R, or illegal actions are rewarded.
+        """
+        return -100.0
+
     # ---- what other libraries see -----------------------------------------------------------
 
     @property
@@ -290,9 +305,11 @@ def check_numbers(
         ValueError: another shape, NaN or an infinity; the message names the first such state.
     """
     try:
+        if np.iscomplexobj(numbers):
+            raise TypeError("complex")
         values = np.asarray(numbers, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{source} returned {numbers!r}, which are not numbers") from error
+        raise ValueError(f"{source} returned {numbers!r}, which are not real numbers") from error
     if values.shape != (len(states),):
         raise ValueError(
             f"{source} returned shape {values.shape} for states of shape {states.shape}; "

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from gfn_gym.arguments import choice, number, whole
+from gfn_gym.contract import FirstSteps, check_members
 from gfn_gym.dag import DAG, Actions, Mask, States
 from gfn_gym.mdp import MDP, BackwardPolicy, Potential, Transition, check_legal, legal_actions
 from gfn_gym.observation import Observer
@@ -23,7 +26,8 @@ class Simulator:
         mdp: the decision process.
         n: how many constructions.
         invalid_action: "raise" a ValueError, or "terminate" the episode.
-        invalid_reward: what the terminated episode earns instead; finite.
+        invalid_reward: what the terminated episode earns instead; finite. None: the DAG's
+            ``default_invalid_reward``.
 
     Attributes:
         states: (n, d), where each construction stands.
@@ -31,18 +35,21 @@ class Simulator:
     """
 
     def __init__(
-        self, mdp: MDP, n: int, invalid_action: str = "raise", invalid_reward: float = -100.0
+        self,
+        mdp: MDP,
+        n: int,
+        invalid_action: str = "raise",
+        invalid_reward: float | None = None,
     ):
-        if n < 1:
-            raise ValueError(f"num_envs={n!r} must be at least 1")
-        if invalid_action not in ("raise", "terminate"):
-            raise ValueError(f"invalid_action={invalid_action!r} must be 'raise' or 'terminate'")
-        if not np.isfinite(invalid_reward):
-            raise ValueError(f"invalid_reward={invalid_reward!r} must be finite")
+        if invalid_reward is None:
+            invalid_reward = mdp.dag.default_invalid_reward()
         self.mdp = mdp
-        self.n = n
-        self.invalid_action = invalid_action
-        self.invalid_reward = float(invalid_reward)
+        self.n = whole("num_envs", n, least=1)
+        self.invalid_action = choice("invalid_action", invalid_action, ("raise", "terminate"))
+        self.invalid_reward = number("invalid_reward", invalid_reward)
+        check_members(mdp.dag)
+        self._first_steps: FirstSteps | None = FirstSteps(mdp.dag)
+        self._warned = False  # that a log R lies below invalid_reward
         self._first_state = mdp.dag.initial_states(1)
         self._first_mask = mdp.dag.action_mask(self._first_state)
         self.restart()
@@ -60,7 +67,7 @@ class Simulator:
         """Take one action (n,) each. Leaves the mask to :meth:`finish_step`."""
         legal = legal_actions(self.mask, actions)
         if legal.all():
-            transition = self.mdp.step(self.states, actions)
+            transition = self._take(actions)
         elif self.invalid_action == "raise":
             check_legal(self.mdp.dag, self.states, actions, self.mask)
             raise AssertionError("unreachable")
@@ -68,6 +75,31 @@ class Simulator:
             transition = self._terminate(actions, legal)
         self.states = transition.next_states
         return transition
+
+    def _take(self, actions: Actions) -> Transition:
+        """Take legal actions, and look closely at the first that there are."""
+        edge = self.mdp.step(self.states, actions)
+        if self._first_steps is not None:
+            self._first_steps.look(self.states, edge.next_states, edge.done, edge.log_reward)
+            if self._first_steps.over:
+                self._first_steps = None
+        if self.invalid_action == "terminate" and not self._warned:
+            self._compare(edge)
+        return edge
+
+    def _compare(self, edge: Transition) -> None:
+        """Warn, once, where an object earns less than an illegal action does."""
+        below = edge.done & (edge.log_reward < self.invalid_reward)
+        if below.any():
+            self._warned = True
+            row = int(np.argmax(below))
+            log_reward, state = edge.log_reward[row], edge.next_states[row].tolist()
+            warnings.warn(
+                f"log R = {log_reward:.6g} of {state} lies below invalid_reward="
+                f"{self.invalid_reward}, so that an illegal action earns more than this object: "
+                "choose a lower invalid_reward",
+                stacklevel=4,
+            )
 
     def finish_step(self, restart: Mask | None = None) -> None:
         """Restart the rows (n,) that are True, and renew the mask."""
@@ -88,7 +120,7 @@ class Simulator:
     def _terminate(self, actions: Actions, legal: Mask) -> Transition:
         # An illegal row takes some legal action, and is then put back as if it had not.
         safe = np.where(legal, actions, np.argmax(self.mask, axis=1))
-        transition = self.mdp.step(self.states, safe)
+        transition = self._take(safe)
         transition.next_states[~legal] = self.states[~legal]
         transition.done[~legal] = True
         transition.log_backward[~legal] = 0.0
@@ -121,7 +153,8 @@ class GFNEnv(gymnasium.Env[Any, Any]):
             ``other_observations``.
         invalid_action: "raise" a ValueError at an illegal action, or "terminate" the episode with
             ``invalid_reward``, for libraries without masks; the theorem then holds approximately.
-        invalid_reward: finite, far below log R.
+        invalid_reward: finite, below every log R, else a warning says so; None: what the DAG
+            gives, −100 or less.
         backward_policy: P_B as a function of states, see :class:`gfn_gym.mdp.MDP`; None: uniform.
         potential: a reward at every step that leaves the optimum as it is: None, "dag" for the
             DAG's own potential, or a function of states (n, d) to float64 (n,); see there.
@@ -134,7 +167,7 @@ class GFNEnv(gymnasium.Env[Any, Any]):
         *,
         observation: str = "onehot",
         invalid_action: str = "raise",
-        invalid_reward: float = -100.0,
+        invalid_reward: float | None = None,
         backward_policy: BackwardPolicy | None = None,
         potential: str | Potential | None = None,
         render_mode: str | None = None,

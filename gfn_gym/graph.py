@@ -12,11 +12,15 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from gfn_gym.arguments import whole
+from gfn_gym.contract import require_dag
 from gfn_gym.dag import DAG, Floats, States
 from gfn_gym.edges import Edges
 from gfn_gym.mdp import MDP, BackwardPolicy, log_reward_of
 from gfn_gym.ragged import Indices as Indices
 from gfn_gym.ragged import ragged_ranges
+
+EDGES_AT_ONCE = 2**16  # of an exploration, before the states found are counted
 
 
 @dataclass(slots=True)
@@ -91,7 +95,8 @@ def enumerate_graph(dag: DAG, max_states: int = 1_000_000) -> Graph:
         max_states: refuse DAGs with more states than this.
 
     Raises:
-        ValueError: the DAG has more states, a cycle, or a step that leaves the state space.
+        ValueError: the DAG has more states, never ends, has a cycle, or a step that leaves the
+            state space.
     """
     return lay_out(dag, *_explore(dag, max_states))
 
@@ -116,6 +121,8 @@ def lay_out(
         ValueError: there is a cycle.
     """
     depth = _longest_paths(len(states), parents, children)
+    if (depth < 0).any():
+        raise ValueError(_name_cycle(states, parents, actions, children, depth < 0))
     order = np.argsort(depth, kind="stable")
     number = np.empty_like(order)
     number[order] = np.arange(len(order))
@@ -150,36 +157,60 @@ def inside(space: spaces.MultiDiscrete, states: States) -> NDArray[np.bool_]:
 def _explore(
     dag: DAG, max_states: int
 ) -> tuple[States, Indices, Indices, Indices, NDArray[np.bool_]]:
-    """Breadth first: all states, the edges between them, and which states are objects."""
+    """Breadth first: all states, the edges between them, and which states are objects.
+
+    The count is looked at every :data:`EDGES_AT_ONCE` edges, so that a layer that is too large is
+    never there as a whole.
+    """
+    require_dag(dag)
+    _check_size(dag, max_states)
     key = _Key(dag)
     frontier = dag.initial_states(1)
     found, numbering = [frontier], _Numbering(key(frontier))
-    first = 0  # the number of the frontier's first state
+    first = 0  # the number of the states at hand's first
     edges: list[tuple[Indices, Indices, Indices]] = []  # parents, actions, children
     ended: list[Indices] = []  # states with a legal stop
     while len(frontier):
-        # All m legal actions of the frontier: (m,), (m,), (m, d), (m,)
-        rows, actions, nexts, stopped = _expand(dag, frontier)
-        ended.append(first + rows[stopped])
-        rows, actions, nexts = rows[~stopped], actions[~stopped], nexts[~stopped]
-        _check_inside(key, frontier, rows, actions, nexts)
-        # Many edges lead to one state: each distinct one is numbered once.
-        distinct, pick, inverse = np.unique(key(nexts), return_index=True, return_inverse=True)
-        numbers, new = numbering.add(distinct)
-        edges.append((first + rows, actions, numbers[inverse]))
-        first += len(frontier)
-        frontier = nexts[pick[new]]
+        layer = []  # the next one
+        for part in batches(len(frontier), max(1, EDGES_AT_ONCE // dag.n_actions)):
+            states = frontier[part]
+            # All m legal actions of the states: (m,), (m,), (m, d), (m,)
+            rows, actions, nexts, stopped = _expand(dag, states)
+            ended.append(first + rows[stopped])
+            rows, actions, nexts = rows[~stopped], actions[~stopped], nexts[~stopped]
+            _check_inside(key, states, rows, actions, nexts)
+            # Many edges lead to one state: each distinct one is numbered once.
+            distinct, pick, inverse = np.unique(key(nexts), return_index=True, return_inverse=True)
+            numbers, new = numbering.add(distinct)
+            edges.append((first + rows, actions, numbers[inverse]))
+            layer.append(nexts[pick[new]])
+            first += len(states)
+            if len(numbering) > max_states:
+                raise _too_many(dag, max_states)
+        frontier = np.concatenate(layer)
         found.append(frontier)
-        if len(numbering) > max_states:
-            raise ValueError(
-                f"{dag!r} has more than max_states={max_states} states: too many to enumerate"
-            )
     states = np.concatenate(found)
     # Completed: nothing left to do.
     finished: NDArray[np.bool_] = np.logical_not(dag.action_mask(states).any(axis=1))
     finished[np.concatenate(ended)] = True
     parents, all_actions, children = (np.concatenate(c) for c in zip(*edges, strict=True))
     return states, parents, all_actions, children, finished
+
+
+def _check_size(dag: DAG, max_states: int) -> None:
+    """Refuse a DAG that says itself that it is too large, before a state of it is made."""
+    whole("max_states", max_states, least=1)
+    known = dag.n_states()
+    if known is not None and known > max_states:
+        raise _too_many(dag, max_states)
+
+
+def _too_many(dag: DAG, max_states: int) -> ValueError:
+    return ValueError(
+        f"{dag!r} has more than max_states={max_states} states: too many to enumerate; evaluate it "
+        "by samples instead, with sample, elbo and log_likelihood of gfn_gym.evaluation, or "
+        "EvaluationCallback(metrics=sampled_metrics)"
+    )
 
 
 def _check_inside(
@@ -196,61 +227,94 @@ def _check_inside(
 
 
 class _Numbering:
-    """Numbers states in the order in which they are found, by their keys; ``len``: so far."""
+    """Numbers states in the order in which they are found, by their keys; ``len``: so far.
+
+    Keys lie in sorted runs, each more than twice as long as the next, so that to add a few is
+    cheap however many there are.
+    """
 
     def __init__(self, keys: NDArray[np.generic]):
-        self._keys = keys  # sorted …
-        self._numbers = np.arange(len(keys))  # … and the number of each
+        self._runs = [(keys, np.arange(len(keys)))]  # sorted, and the number of each
+        self._count = len(keys)
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return self._count
 
     def add(self, keys: NDArray[np.generic]) -> tuple[Indices, NDArray[np.bool_]]:
         """The numbers of distinct keys (m,), and which of them are new, bool (m,)."""
-        place = np.minimum(np.searchsorted(self._keys, keys), len(self) - 1)
-        new = self._keys[place] != keys
-        numbers = self._numbers[place]
-        numbers[new] = len(self) + np.arange(int(new.sum()))
-        all_keys = np.concatenate([self._keys, keys[new]])
-        all_numbers = np.concatenate([self._numbers, numbers[new]])
-        order = np.argsort(all_keys, kind="stable")
-        self._keys, self._numbers = all_keys[order], all_numbers[order]
+        numbers = np.full(len(keys), -1)
+        for known, its_numbers in self._runs:
+            place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+            here = known[place] == keys
+            numbers[here] = its_numbers[place[here]]
+        new = numbers < 0
+        numbers[new] = self._count + np.arange(int(new.sum()))
+        if new.any():
+            self._count += int(new.sum())
+            self._runs.append((keys[new], numbers[new]))
+            while len(self._runs) > 1 and len(self._runs[-2][0]) <= 2 * len(self._runs[-1][0]):
+                pair = self._runs.pop(), self._runs.pop()
+                all_keys, all_numbers = (np.concatenate(c) for c in zip(*pair, strict=True))
+                order = np.argsort(all_keys, kind="stable")
+                self._runs.append((all_keys[order], all_numbers[order]))
         return numbers, new
 
 
 def _expand(dag: DAG, states: States) -> tuple[Indices, Indices, States, NDArray[np.bool_]]:
-    """All legal actions of all rows: row, action, next state, and whether it was the stop."""
-    parts = []
-    for part in batches(len(states)):
-        rows, acts = np.nonzero(dag.action_mask(states[part]))
-        nexts, _ = dag.step(states[part][rows], acts)
-        parts.append((rows + part.start, acts, nexts))
-    rows, acts, nexts = (np.concatenate(column) for column in zip(*parts, strict=True))
+    """All legal actions of some rows: row, action, next state, and whether it was the stop."""
+    rows, acts = np.nonzero(dag.action_mask(states))
+    nexts, _ = dag.step(states[rows], acts)
     stop = -1 if dag.stop_action is None else dag.stop_action
     return rows, acts, nexts, acts == stop
 
 
 def _longest_paths(n: int, parents: Indices, children: Indices) -> Indices:
-    """The length of the longest path from s0 to each state.
+    """The length of the longest path from s0 to each state, −1 on and after a cycle.
 
     Sources are taken off round by round; the round in which a state becomes one is that length.
     """
-    depth = np.zeros(n, dtype=np.int64)
+    depth = np.full(n, -1)
     missing = np.bincount(children, minlength=n)  # edges into each state not yet followed
     by_parent = np.argsort(parents, kind="stable")
     bounds = np.searchsorted(parents[by_parent], np.arange(n + 1))
-    ready, done, length = np.flatnonzero(missing == 0), 0, 0
+    ready, length = np.flatnonzero(missing == 0), 0
     while len(ready):
         depth[ready] = length
-        done, length = done + len(ready), length + 1
+        length += 1
         _, places = ragged_ranges(bounds[ready], bounds[ready + 1] - bounds[ready])
         targets = children[by_parent[places]]
         missing -= np.bincount(targets, minlength=n)
         ready = np.unique(targets)
         ready = ready[missing[ready] == 0]
-    if done < n:
-        raise ValueError(f"the graph has a cycle: {n - done} of {n} states lie on or after one")
     return depth
+
+
+def _name_cycle(
+    states: States,
+    parents: Indices,
+    actions: Indices,
+    children: Indices,
+    stuck: NDArray[np.bool_],
+) -> str:
+    """Say where a cycle is, given which states (N,) lie on or after one.
+
+    Each of those has a parent among them, so whoever walks from one to such a parent, again and
+    again, comes round.
+    """
+    inside = np.flatnonzero(stuck[parents] & stuck[children])
+    into = np.full(len(states), -1)
+    into[children[inside]] = inside  # one edge into each
+    state, seen = int(np.argmax(stuck)), set()
+    while state not in seen:
+        seen.add(state)
+        state = int(parents[into[state]])
+    edge = into[state]
+    before = parents[edge]
+    return (
+        f"the graph has a cycle: action {actions[edge]} leads from state "
+        f"{states[before].tolist()} back to {states[state].tolist()}; {int(stuck.sum())} of "
+        f"{len(states)} states lie on or after one"
+    )
 
 
 class _Key:

@@ -24,8 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfn_gym.arguments import ArgumentTypeError
+from gfn_gym.contract import require_dag
 from gfn_gym.dag import DAG, Actions, Floats, Mask, States, check_log_reward, check_numbers
 from gfn_gym.edges import Edges
+from gfn_gym.log_probs import normalised
 
 BackwardPolicy = Callable[[States], Floats]
 """States (n, d) → log-probabilities of the backward actions, (n, n_backward_actions)."""
@@ -78,8 +80,15 @@ class MDP:
         backward_policy: BackwardPolicy | None = None,
         potential: str | Potential | None = None,
     ):
+        require_dag(dag)
+        if backward_policy is not None and not callable(backward_policy):
+            raise ArgumentTypeError(
+                f"backward_policy={backward_policy!r} must be a function from states (n, d) to "
+                "log-probabilities (n, n_backward_actions), or None"
+            )
         self.dag = dag
         self.backward_policy = backward_policy
+        self._backward_check = _BackwardCheck()
         self.given_potential = _checked_potential(dag, potential)
         self._initial_potential = 0.0
         if self.is_shaped:
@@ -178,10 +187,16 @@ class MDP:
         """Return log p_B over the backward actions, float64 (n, n_backward_actions).
 
         Illegal ones are −inf; s0, which has no parent, gets a row of −inf.
+
+        Raises:
+            ValueError: the backward policy returned no log-probabilities of this shape; of the
+                first 10,000 states all are looked at, later a sample, and NaN is always seen.
         """
         mask = self.dag.backward_mask(states)
         if self.backward_policy is not None:
-            return np.where(mask, self.backward_policy(states), -np.inf)
+            log_probs = np.asarray(self.backward_policy(states))
+            self._backward_check.check(log_probs, mask, states)
+            return np.where(mask, log_probs, -np.inf)
         return np.where(mask, self._log_uniform(states)[:, None], -np.inf)
 
     def _log_uniform(self, states: States) -> Floats:
@@ -199,6 +214,38 @@ def _checked_potential(dag: DAG, potential: Any) -> str | Potential | None:
     if not dag.has_potential:
         raise ValueError(f"potential='dag', but {dag!r} has none: give a function of states")
     return "dag"
+
+
+class _BackwardCheck:
+    """Checks what a user's backward policy returns: all of the first states, then a few.
+
+    It equals any other, so that decision processes that were made alike stay so.
+    """
+
+    FIRST, EVERY, FEW = 10_000, 16, 64  # states; then of every 16th call as many as 64
+
+    def __init__(self) -> None:
+        self._states = self._calls = 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BackwardCheck)
+
+    def __hash__(self) -> int:
+        return hash(_BackwardCheck)
+
+    def check(self, log_probs: NDArray[Any], mask: Mask, states: States) -> None:
+        """Raise a ValueError unless these are log-probabilities (n, n_backward_actions)."""
+        self._calls += 1
+        wrong = log_probs.shape != mask.shape or np.isnan(log_probs).any()
+        if not wrong and self._states >= self.FIRST:
+            if self._calls % self.EVERY:
+                return
+            log_probs, mask, states = log_probs[: self.FEW], mask[: self.FEW], states[: self.FEW]
+        self._states += len(states)
+        has_parent = mask.any(axis=1)
+        if log_probs.shape == mask.shape:  # s0 has nothing to choose from
+            log_probs, mask, states = log_probs[has_parent], mask[has_parent], states[has_parent]
+        normalised(log_probs, mask, states, "the backward policy")
 
 
 def log_reward_of(dag: DAG, states: States) -> Floats:

@@ -125,6 +125,11 @@ def register(
     _domains[id] = domain
 
 
+def registered() -> list[str]:
+    """Return the ids that were registered, in that order; terminating variants are left out."""
+    return list(_domains)
+
+
 def domain_of(dag: DAG) -> Domain | None:
     """Return what was registered for a DAG's class, else for the nearest of its parents; or None.
 

@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from gfn_gym.arguments import whole
 from gfn_gym.dag import DAG, Floats, Mask, States
 from gfn_gym.env import Simulator, dag_class, integer_actions, render_metadata, split_kwargs
 from gfn_gym.mdp import MDP, BackwardPolicy, Potential
@@ -40,14 +41,14 @@ class GFNVectorEnv(gymnasium.vector.VectorEnv[Any, Any, Any]):
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         observation: str = "onehot",
         invalid_action: str = "raise",
-        invalid_reward: float = -100.0,
+        invalid_reward: float | None = None,
         backward_policy: BackwardPolicy | None = None,
         potential: str | Potential | None = None,
         render_mode: str | None = None,
     ):
         self.dag = dag
         self.mdp = MDP(dag, backward_policy, potential)
-        self.num_envs = num_envs
+        self.num_envs = whole("num_envs", num_envs, least=1)
         self.observer = Observer(dag, observation)
         self.simulator = Simulator(self.mdp, num_envs, invalid_action, invalid_reward)
         self.autoreset_mode = AutoresetMode(autoreset_mode)

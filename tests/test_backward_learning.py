@@ -303,7 +303,10 @@ def test_without_it_p_b_is_the_environments() -> None:
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"backward_tau": 1.5}, "backward_tau=1.5 must be a finite number from 0 to 1"),
+        (
+            {"backward_tau": 1.5},
+            "backward_tau=1.5 must be a finite number above 0 and of at most 1",
+        ),
         (
             {"backward_learning_rate": -1.0},
             "backward_learning_rate=-1.0 must be a finite number of at least 0",

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
+from torch import nn
 
 from dags import Words
 from gfn_gym import GFNEnv
-from gfn_gym.agents import EntropicPPO, MunchausenDQN, SoftActorCritic, SoftDQN
+from gfn_gym.agents import (
+    DetailedBalance,
+    EntropicPPO,
+    FlowMatching,
+    MunchausenDQN,
+    SoftActorCritic,
+    SoftDQN,
+    SubTrajectoryBalance,
+    TrajectoryBalance,
+    as_policy,
+)
 from gfn_gym.agents.architectures import MLP
 from gfn_gym.envs.hypergrid import Hypergrid
+from gfn_gym.evaluation import evaluate_exact, sample
 
 ALGORITHMS = pytest.mark.parametrize("algorithm", [SoftDQN, MunchausenDQN])
 SMALL: dict[str, Any] = {
@@ -52,7 +66,7 @@ NAN = float("nan")
         *(("buffer_size", value) for value in (0, -5, 3)),  # 3 < n_envs
         *(("target_update_interval", value) for value in (0, -1)),
         *(("leaf_weight", value) for value in (0.0, -1.0, NAN)),
-        *(("tau", value) for value in (-0.1, 1.1, NAN)),
+        *(("tau", value) for value in (-0.1, 0.0, 1.1, NAN)),
         *(("n_step", value) for value in (0, -1, 1.5)),
         *(("td_lambda", value) for value in (-0.1, 1.1, NAN)),
         *(("replay_alpha", value) for value in (-0.1, 1.1, NAN)),
@@ -116,13 +130,121 @@ def test_a_network_without_width_is_refused(net_arch: list[int]) -> None:
     [
         ({}, "exactly one of total_timesteps and total_trajectories"),
         ({"total_timesteps": 9, "total_trajectories": 9}, "exactly one of"),
-        ({"total_timesteps": 0}, "must be above 0"),
-        ({"total_trajectories": -3}, "must be above 0"),
+        ({"total_timesteps": 0}, "total_timesteps=0 must be an integer of at least 1"),
+        ({"total_trajectories": -3}, "total_trajectories=-3 must be an integer of at least 1"),
+        ({"total_trajectories": NAN}, "total_trajectories=nan must be an integer"),
+        ({"total_timesteps": "many"}, "total_timesteps='many' must be an integer"),
+        ({"total_timesteps": True}, "total_timesteps=True must be an integer"),
+        ({"total_timesteps": 9, "log_interval": "often"}, "log_interval='often' must be"),
+        ({"total_timesteps": 9, "log_interval": -1}, "log_interval=-1 must be"),
+        ({"total_timesteps": 9, "progress_bar": "yes"}, "progress_bar='yes' must be True or"),
+        ({"total_timesteps": 9, "reset_num_timesteps": "no"}, "reset_num_timesteps='no' must be"),
     ],
 )
 def test_learn_wants_one_total(algorithm: Any, totals: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(algorithm).learn(**totals)
+
+
+ALL = [
+    SoftDQN, MunchausenDQN, SoftActorCritic, FlowMatching, TrajectoryBalance, DetailedBalance,
+    SubTrajectoryBalance, EntropicPPO,
+]  # fmt: skip
+
+
+def numbers_and_flags() -> list[Any]:
+    """Every argument of every agent whose default is a number or a bool."""
+    found = []
+    for algorithm in ALL:
+        for name, parameter in inspect.signature(algorithm).parameters.items():
+            if isinstance(parameter.default, (int, float)) and not name.startswith("_"):
+                found.append(pytest.param(algorithm, name, id=f"{algorithm.__name__}-{name}"))
+    return found
+
+
+@pytest.mark.parametrize(("algorithm", "name"), numbers_and_flags())
+def test_what_is_not_a_number_or_a_bool_is_named(algorithm: Any, name: str) -> None:
+    """Nothing else says only that '<=' is not supported, and no string counts as true."""
+    settings = {"n_envs": 2, "policy_kwargs": {"net_arch": [4]}}
+    for value in ("much", None, [1], 1j):
+        with pytest.raises((TypeError, ValueError), match=rf"{name}=.* must be|`{name}`"):
+            algorithm("MlpPolicy", GFNEnv(Hypergrid(2, 4)), **{**settings, name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("seed", value) for value in ("a", -1, 2**32, 1.5, True)),
+        *(("policy_kwargs", value) for value in (3, "wide", [("net_arch", [4])])),
+        *(("stats_window_size", value) for value in (0, "wide")),
+        *(("max_grad_norm", value) for value in ("much", True)),
+    ],
+)
+@pytest.mark.parametrize("preset", [None, "fast"])
+def test_other_arguments_are_named(name: str, value: Any, preset: str | None) -> None:
+    with pytest.raises(ValueError, match=rf"{name}=.* must be"):
+        SoftDQN("MlpPolicy", GFNEnv(Hypergrid(2, 4)), preset=preset, n_envs=2, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "totals", "message"),
+    [
+        ({"learning_starts": (400, "episode")}, {"total_trajectories": 300},
+         r"learning_starts=\(400, 'episode'\) lies beyond the total of 300 trajectories"),
+        ({"learning_starts": (400, "episode")}, {"total_timesteps": 300},
+         r"learning_starts=\(400, 'episode'\) lies beyond the total of 300 steps"),
+        ({"learning_starts": 400}, {"total_timesteps": 300},
+         "learning_starts=400 lies beyond the total of 300 steps"),
+        ({"gradient_steps": 0}, {"total_timesteps": 30}, "gradient_steps=0: .* nothing is learnt"),
+    ],
+)  # fmt: skip
+def test_a_training_without_updates_warns_with_the_numbers(
+    kwargs: dict[str, Any], totals: dict[str, int], message: str
+) -> None:
+    model = make(**kwargs)
+    with pytest.warns(UserWarning, match=message):
+        model.learn(**totals)
+    assert model._n_updates == 0
+
+
+def test_a_training_with_updates_does_not_warn() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert make(learning_starts=100).learn(300)._n_updates
+        make(learning_starts=(10, "episode")).learn(total_trajectories=20)
+        make(learning_starts=10**6).learn(total_trajectories=2)  # nobody knows
+
+
+# ---- observations and policies --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", ALL)
+@pytest.mark.parametrize("fill", [np.nan, 0.0, 1.0, 0.5])
+def test_predict_refuses_what_is_not_an_observation(algorithm: Any, fill: float) -> None:
+    env = GFNEnv(Hypergrid(2, 4))
+    model = algorithm("MlpPolicy", env, n_envs=2, policy_kwargs={"net_arch": [4]})
+    good = env.reset()[0]
+    model.predict(good)
+    bad = np.stack([good, np.full_like(good, fill)])
+    with pytest.raises(ValueError, match=r"observation 1 of 2 is not one of Hypergrid.* as 'oneh"):
+        model.predict(bad)
+
+
+@pytest.mark.parametrize("model", [None, 3, nn.Linear(2, 2), "SoftDQN", lambda states: states])
+def test_what_is_not_a_model_has_no_policy(model: Any) -> None:
+    with pytest.raises(TypeError, match=r"model=.* must be a Stable-Baselines3 model"):
+        as_policy(model)
+
+
+@pytest.mark.parametrize("use", [evaluate_exact, lambda dag, policy: sample(dag, policy, 4)])
+def test_a_model_is_not_a_policy_yet(use: Any) -> None:
+    model, dag = make(), Hypergrid(2, 4)
+    use(dag, as_policy(model))
+    with pytest.raises(TypeError, match=r"policy=.* must be a function .*as_policy\(model\)"):
+        use(dag, model)
+    for wrong in (None, "uniform"):
+        with pytest.raises(TypeError, match=r"policy=.* must be a function from states"):
+            use(dag, wrong)
 
 
 # ---- environments ---------------------------------------------------------------------------

@@ -5,12 +5,15 @@ import pytest
 from gymnasium import spaces
 
 from dags import DAGS, Piles, Strides, Words
-from gfn_gym import check_dag
+from gfn_gym import GFNEnv, GFNVectorEnv, check_dag
 from gfn_gym.checks import DAGError
+from gfn_gym.dag import Observation
 from gfn_gym.envs.bayesian_network import BayesianNetwork, erdos_renyi_data
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.envs.ising import Ising
+from gfn_gym.evaluation import solve
+from gfn_gym.mdp import MDP, sample_legal_actions
 
 GOOD = {
     **DAGS,
@@ -204,7 +207,7 @@ class EdgesChanged(Piles):
 
 
 class Cycle(Strides):
-    """cycle"""
+    """cycle: action \\d leads from state \\[\\d, \\d\\] back to \\[\\d, \\d\\]"""
 
     def action_mask(self, states):
         return np.ones((len(states), self.n_actions), dtype=bool)
@@ -309,10 +312,115 @@ class NothingToDo(Words):
         return np.zeros((len(states), self.n_actions), dtype=bool)
 
 
+class StepReturnsIntegers(Words):
+    """step must return which actions ended the construction as bool \\(3,\\), not int64"""
+
+    def step(self, states, actions):
+        nexts, done = super().step(states, actions)
+        return nexts, done.astype(int)
+
+
+class NoParallelCandidates(Piles):
+    """parallel_candidates leaves out an action that leads to the same next state"""
+
+    def parallel_candidates(self, states, actions):
+        return actions[:, None] == np.arange(self.n_actions)
+
+
+class IllegalCandidates(Piles):
+    """parallel_candidates holds an illegal action"""
+
+    def parallel_candidates(self, states, actions):
+        return np.ones((len(states), self.n_actions), dtype=bool)
+
+
+class Buffered(Words):
+    def __init__(self):
+        super().__init__()
+        self.buffers = {}
+
+    def kept(self, name, array):
+        """The array, in memory that the next call uses as well."""
+        buffer = self.buffers.setdefault((name, array.dtype), np.empty(100_000, array.dtype))
+        view = buffer[: array.size].reshape(array.shape)
+        view[:] = array
+        return view
+
+
+class SharedStep(Buffered):
+    """step must return a fresh array"""
+
+    def step(self, states, actions):
+        nexts, done = super().step(states, actions)
+        return self.kept("step", nexts), done
+
+
+class SharedMask(Buffered):
+    """action_mask must return a fresh array"""
+
+    def action_mask(self, states):
+        return self.kept("mask", super().action_mask(states))
+
+
+class SharedStart(Buffered):
+    """initial_states must return a fresh array"""
+
+    def initial_states(self, n):
+        return self.kept("start", super().initial_states(n))
+
+
+class RewardOfTheBatch(Strides):
+    """it must be a function of the state alone"""
+
+    def log_reward(self, states):
+        log_reward = super().log_reward(states)
+        return log_reward - log_reward.mean()
+
+
+class RewardOfThePlace(Strides):
+    """it must be a function of the state alone"""
+
+    def log_reward(self, states):
+        return super().log_reward(states) + 0.01 * np.arange(len(states))
+
+
+class RandomReward(Strides):
+    """it must be a function of the state alone"""
+
+    generator = np.random.default_rng(0)
+
+    def log_reward(self, states):
+        return super().log_reward(states) + self.generator.normal(0, 0.1, len(states))
+
+
+class RewardWrites(Strides):
+    """log_reward must not change the states it is given"""
+
+    def log_reward(self, states):
+        log_reward = super().log_reward(states)
+        states[:] = 0
+        return log_reward
+
+
+class ComplexReward(Strides):
+    """not real numbers"""
+
+    def log_reward(self, states):
+        return super().log_reward(states) + 0j
+
+
+class OtherObservationOutside(Strides):
+    """the observation 'sum' does not lie in its space"""
+
+    def other_observations(self):
+        space = spaces.Box(0, 1, (1,), np.float32)
+        return {"sum": Observation(space, lambda s: s.sum(1, np.float32, keepdims=True))}
+
+
 BROKEN = [
     value
     for name, value in list(globals().items())
-    if isinstance(value, type) and value.__module__ == __name__
+    if isinstance(value, type) and value.__module__ == __name__ and value is not Buffered
 ]
 
 
@@ -346,3 +454,67 @@ def test_observations_outside_their_space_are_caught():
 
     with pytest.raises(DAGError, match="observation does not lie in observation_space"):
         check_dag(Wrong(2, 4))
+
+
+# ---- what any environment sees of it ---------------------------------------------------------
+
+SEEN = [
+    MaskOfIntegers, MaskTooNarrow, BackwardMaskInStart, StepReturnsIntegers, SharedStep,
+    SharedMask, SharedStart, StartOutside, FloatStates, NoStop, StepWritesIntoItsStates,
+    RandomReward, RewardOfTheBatch, RewardWrites, ComplexReward,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("broken", SEEN, ids=lambda cls: cls.__name__)
+def test_an_environment_of_a_broken_dag_says_so_in_its_first_steps(broken):
+    with pytest.raises(ValueError, match=broken.__doc__):
+        walk(GFNVectorEnv(broken(), 16, autoreset_mode="SameStep"), 40)
+
+
+class MasksChangeShape(Strides):
+    def action_mask(self, states):
+        mask = super().action_mask(states)
+        return mask if not states.any() else mask[:, :3]
+
+
+class StatesBecomeFloats(Strides):
+    def step(self, states, actions):
+        nexts, done = super().step(states, actions)
+        return (nexts / 1 if nexts.sum() > 3 * len(nexts) else nexts), done
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [(MasksChangeShape, "action_mask must be bool"), (StatesBecomeFloats, "as integers")],
+)
+def test_the_first_steps_are_looked_at_beyond_s0(broken, message):
+    with pytest.raises(ValueError, match=message):
+        walk(GFNVectorEnv(broken(), 16, autoreset_mode="SameStep"), 40)
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_an_environment_of_a_good_dag_walks(name):
+    walk(GFNVectorEnv(GOOD[name], 4, autoreset_mode="SameStep"), 30)
+
+
+def walk(env, n):
+    generator = np.random.default_rng(0)
+    env.reset(seed=0)
+    for _ in range(n):
+        env.step(sample_legal_actions(env.action_masks(), generator))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        (Strides, r"write Strides\(…\)"),
+        ("HypergridGFN-v0", "gymnasium.make makes an environment of an id"),
+        (GFNEnv(Strides()), r"pass its \.unwrapped\.dag"),
+        (None, "must be a gfn_gym.DAG object"),
+        (3, "must be a gfn_gym.DAG object"),
+    ],
+)
+@pytest.mark.parametrize("use", [GFNEnv, GFNVectorEnv, check_dag, solve, MDP])
+def test_what_is_not_a_dag_is_refused_with_what_to_pass(use, wrong, hint):
+    with pytest.raises(TypeError, match=f"dag=.*{hint}"):
+        use(wrong)

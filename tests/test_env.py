@@ -1,9 +1,11 @@
 """The single environment: Gymnasium's and SB3's checkers, masks, endings, pictures, pickles."""
 
 import copy
+import math
 import pickle
 import subprocess
 import sys
+import warnings
 
 import gymnasium
 import numpy as np
@@ -15,7 +17,9 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 import gfn_gym
 from dags import DAGS, Words
 from gfn_gym import GFNEnv, GFNVectorEnv
+from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
+from gfn_gym.envs.molecule.dag import Molecule
 from gfn_gym.mdp import MDP, check_legal, sample_from_log_probs, sample_legal_actions
 
 IDS = ["HypergridGFN-v0", "HypergridGFN-Hard-v0"]
@@ -184,14 +188,115 @@ def test_rewards_by_hand():
     assert rewards == pytest.approx([0.0, 0.0, np.log(1 / 2), np.log(1e-3)], abs=1e-12)
 
 
-def test_backward_policy_is_the_reward():
-    def always_first_nonzero(states):
-        return np.where(np.cumsum(states > 0, axis=1) == 1, np.log([0.75, 0.25]), np.log(0.25))
+def rather_the_first(states):
+    """Takes the first coordinate back with probability 3/4 where both can be."""
+    weights = np.where(states > 0, [3.0, 1.0], 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log(weights / weights.sum(axis=1, keepdims=True))
 
-    env = GFNEnv(Hypergrid(2, 5), backward_policy=always_first_nonzero)
+
+def test_backward_policy_is_the_reward():
+    env = GFNEnv(Hypergrid(2, 5), backward_policy=rather_the_first)
     env.reset()
     env.step(0)
     assert env.step(1)[1] == pytest.approx(np.log(0.25))
+
+
+def table(values):
+    return lambda states: np.tile(np.asarray(values, dtype=float), (len(states), 1))
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        (table([0.0, 0.0]), "the backward policy returned .* in state"),
+        (table([np.nan, 0.0]), "the backward policy returned NaN in state"),
+        (table([-np.inf, -np.inf]), "sum to 0, not 1"),
+        (table([0.0]), r"returned shape \(3, 1\) .* it must return log-probabilities"),
+        (lambda states: 0.0, r"returned shape \(\) for states"),
+        (lambda states: np.log([0.5, 0.5]), r"returned shape \(2,\) for states"),
+    ],
+)
+def test_a_wrong_backward_policy_is_refused_at_the_first_steps(policy, message):
+    env = GFNVectorEnv(Hypergrid(2, 5), 3, backward_policy=policy)
+    env.reset()
+    with pytest.raises(ValueError, match=message):
+        env.step([0, 0, 0])
+        env.step([1, 1, 1])
+
+
+@pytest.mark.parametrize("policy", [3, "uniform"])
+def test_a_backward_policy_that_is_no_function_is_refused(policy):
+    with pytest.raises(TypeError, match=r"backward_policy=.* must be a function from states"):
+        GFNEnv(Hypergrid(2, 5), backward_policy=policy)
+
+
+@pytest.mark.parametrize(("factor", "seen"), [(np.nan, 1), (1.1, 64)])
+def test_a_backward_policy_is_looked_at_later_too(factor, seen):
+    """NaN at once, however late it comes; another mistake in a sample of the states."""
+    dag, wrong = Hypergrid(2, 9), []
+
+    def policy(states):
+        return MDP(dag).backward_log_probs(states) * (factor if wrong else 1.0)
+
+    mdp, states = MDP(dag, policy), np.full((2000, 2), 4)
+    for _ in range(10):
+        mdp.backward_log_probs(states)
+    wrong.append(True)
+    with pytest.raises(ValueError, match="the backward policy returned"):
+        for _ in range(seen):
+            mdp.backward_log_probs(states)
+
+
+# ---- the reward of an illegal action --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dag", "expected"),
+    [
+        (Hypergrid(4, 20, "hard"), -100.0),
+        (Hypergrid(2, 4, "hard", reward_exponent=20), 20 * np.log(1e-4) - 1),
+        (Hypergrid(2, 4, lambda states: -states.sum(axis=1)), -100.0),
+        (BitSequence(8, 2), -100.0),
+        (BitSequence(120, 8), -240 - math.lgamma(16) - 1),
+        (BitSequence(120, 8, reward_exponent=3), -360 - math.lgamma(16) - 1),
+        (Molecule(reward_exponent=20), 20 * np.log(1e-4) - 1),
+    ],
+)
+def test_the_default_lies_below_every_log_reward(dag, expected):
+    env = GFNEnv(dag, invalid_action="terminate")
+    env.reset()
+    assert env.step(dag.n_actions)[1] == pytest.approx(expected)
+    assert GFNVectorEnv(dag).simulator.invalid_reward == pytest.approx(expected)
+
+
+def test_no_bit_sequence_earns_less_than_an_illegal_action():
+    """Of random ones of 120 bits 17 % lay below the −100 of before."""
+    env = gymnasium.make_vec(
+        "BitSequenceGFN-Terminate-v0", 512, vectorization_mode="vector_entry_point"
+    )
+    env.reset(seed=0)
+    generator = np.random.default_rng(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(15):
+            actions = sample_legal_actions(env.action_masks(), generator)
+            _, rewards, done, _, _ = env.step(actions)
+    assert done.all() and (rewards < -100).any() and rewards.min() > env.simulator.invalid_reward
+
+
+def test_a_log_reward_below_that_of_an_illegal_action_warns_once():
+    dag = Hypergrid(1, 3, lambda states: -150.0 - states[:, 0])
+    env = GFNVectorEnv(dag, 2, invalid_action="terminate")
+    env.reset()
+    with pytest.warns(UserWarning, match=r"log R = -150 of \[0\] lies below invalid_reward=-100"):
+        env.step([1, 1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env.reset()
+        env.step([1, 1])
+        GFNVectorEnv(dag, 2).reset()  # where illegal actions raise it does not matter
+        GFNVectorEnv(dag, 2, invalid_action="terminate", invalid_reward=-200).reset()
 
 
 # ---- drawing --------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def test_top_k_are_distinct() -> None:
     assert best.tolist() == [[2, 2], [0, 3]]
     assert log_reward.tolist() == [9.0, 7.0]
     assert len(top_k(states, np.zeros(5), k=10)[0]) == 3
-    with pytest.raises(ValueError, match="k=0 must be at least 1"):
+    with pytest.raises(ValueError, match="k=0 must be an integer of at least 1"):
         top_k(states, np.zeros(5), k=0)
     with pytest.raises(ValueError, match=r"not \(5, 2\) and \(4,\)"):
         top_k(states, np.zeros(4), k=1)
@@ -124,7 +124,7 @@ def test_the_window_keeps_the_last_states_however_they_come() -> None:
 
 
 def test_empirical_distribution_refuses() -> None:
-    with pytest.raises(ValueError, match="window=0 must be at least 1"):
+    with pytest.raises(ValueError, match="window=0 must be an integer of at least 1"):
         EmpiricalDistribution(Words(length=1), window=0)
     empirical = EmpiricalDistribution(Words(length=1), window=5)
     with pytest.raises(ValueError, match="no states were added yet"):

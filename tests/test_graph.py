@@ -1,11 +1,17 @@
 """The layout that exact evaluation reads: numbers, layers, look-ups, refusals."""
 
+import re
+import time
+import tracemalloc
+
 import numpy as np
 import pytest
 from gymnasium import spaces
 
 from dags import DAGS, Strides, Words
+from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
+from gfn_gym.envs.molecule.dag import Molecule
 from gfn_gym.graph import batches, enumerate_graph, inside
 
 
@@ -111,8 +117,83 @@ def test_cycle():
             nexts, done = super().step(states, actions)
             return nexts % self.height, done
 
-    with pytest.raises(ValueError, match="cycle: 16 of 16 states"):
+    match = r"cycle: action \d leads from state \[\d, \d\] back to \[\d, \d\]; 16 of 16 states"
+    with pytest.raises(ValueError, match=match) as caught:
         enumerate_graph(Circle())
+    action, *cells = map(int, re.findall(r"\d", str(caught.value))[:5])
+    states, ends = np.array([cells[:2]]), cells[2:]
+    assert Circle().step(states, np.array([action]))[0].tolist() == [ends]  # the edge is there
+
+
+class Bits(BitSequence):
+    """Does not know how many states it has."""
+
+    def n_states(self):
+        return None
+
+
+class Endless(Hypergrid):
+    """Grows without bound in one coordinate, state by state."""
+
+    def __init__(self):
+        super().__init__(2, 3)
+        self.state_space = spaces.Box(0, 2**31 - 1, (2,), np.int32)
+
+    def n_states(self):
+        return None
+
+    def action_mask(self, states):
+        return np.tile([True, False, True], (len(states), 1))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: BitSequence(120, 8),
+        lambda: BitSequence(28, 14, modes=["0" * 28]),
+        lambda: Hypergrid(8, 20),
+        Molecule,
+        lambda: Bits(28, 14, modes=["0" * 28]),
+        lambda: Bits(16, 8),
+    ],
+)
+def test_what_is_too_large_is_refused_at_once(make):
+    """Within a second, and before a layer of millions is made; what else there is is named."""
+    dag, clock = make(), time.process_time()
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"more than max_states=10000 states: .* by samples"):
+        enumerate_graph(dag, 10_000)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert time.process_time() - clock < 1 and most < 2e8
+
+
+def test_what_never_ends_is_refused():
+    with pytest.raises(ValueError, match="more than max_states=3000 states"):
+        enumerate_graph(Endless(), 3000)
+
+
+@pytest.mark.parametrize(
+    ("dag", "n"),
+    [
+        (Hypergrid(3, 4), 64),
+        (BitSequence(6, 2, modes=["0" * 6]), 125),
+        (BitSequence(8, 1, modes=["0" * 8]), 3**8),
+    ],
+)
+def test_the_number_of_states(dag, n):
+    assert dag.n_states() == n == len(enumerate_graph(dag, n).states)
+
+
+def test_the_number_of_molecules_is_bounded_from_below():
+    dag = Molecule([["CC", [0, 1]], ["CN", [0, 1]], ["F", [0]]], max_blocks=3)
+    assert 1 < dag.n_states() <= len(enumerate_graph(dag).states)
+
+
+@pytest.mark.parametrize("value", [0, -1, None, "many", 1e6, True])
+def test_bad_limits_are_named(value):
+    with pytest.raises(ValueError, match=r"max_states=.* must be an integer of at least 1"):
+        enumerate_graph(Hypergrid(2, 3), value)
 
 
 def test_step_out_of_the_state_space():

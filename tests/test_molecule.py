@@ -441,6 +441,8 @@ def test_bad_arguments_are_refused_by_name(arguments, message):
         ([0], [], [[1, 0]], "no bond can be made to atom 0 of its block 1"),
         ([5], [], [], r"Vocabulary\(5 entries, 4 blocks\) has no entry 5"),
         ([0, 0, 0, 0], [], [], "has 4 blocks; there must be 1 to max_blocks=3"),
+        ([0], [], [[0, 0]] * 40, "block 0 has 40 stems on one atom, but no block of .* more than"),
+        ([0], [], [[0, 0]] * 40_000, "block 0 has 40000 stems on one atom"),
     ],
 )
 def test_molecules_that_are_none(blocks, bonds, stems, message):

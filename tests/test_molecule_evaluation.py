@@ -250,6 +250,13 @@ def test_modes_while_training(ours: Molecule) -> None:
 
 
 @needs_data
+def test_the_paper_s_test_molecules_need_its_blocks(ours: Molecule, data_folder: Path) -> None:
+    for dag in (ours, Hypergrid(2, 3)):
+        with pytest.raises(ValueError, match=r"dag=.* must have the blocks .*blocks='pdb105'"):
+            paper_test_molecules(dag)  # type: ignore[arg-type]
+
+
+@needs_data
 def test_all_test_molecules_of_the_paper_are_evaluated(data_folder: Path) -> None:
     dag = Molecule("pdb105", tilted)
     test_set = paper_test_molecules(dag)

@@ -113,6 +113,28 @@ def test_smiles_of_the_paper_s_test_molecules(data_folder):
     assert assembler.smiles(states) == [m["smiles"] for m in molecules]
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda smiles: [Chem.MolFromSmiles(s).GetNumAtoms() for s in smiles],
+        lambda smiles: float(Chem.MolFromSmiles(smiles).GetNumAtoms()),
+    ],
+)
+def test_a_function_of_smiles_is_told_to_be_wrapped(function):
+    dag = molecules_of(reward=function)
+    with pytest.raises(TypeError, match=r"reward=.* is called with states.* pass SmilesReward"):
+        dag.log_reward(random_objects(dag, 3))
+
+
+def test_what_a_function_of_states_raises_comes_through():
+    def broken(states):
+        raise KeyError("mine")
+
+    dag = molecules_of(reward=broken)
+    with pytest.raises(KeyError, match="mine"):
+        dag.log_reward(random_objects(dag, 3))
+
+
 # ---- QED and synthetic accessibility ------------------------------------------------------------
 
 

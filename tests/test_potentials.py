@@ -275,7 +275,7 @@ def test_environments_with_a_potential_can_be_pickled() -> None:
         ("own", TypeError, "potential='own' must be None, 'dag' for the DAG's own, or a function"),
         (3.0, TypeError, r"potential=3\.0 must be None"),
         (lambda states: states, ValueError, r"potential= returned shape \(1, 2\) .*shape \(1,\)"),
-        (lambda states: ["x"] * len(states), ValueError, "which are not numbers"),
+        (lambda states: ["x"] * len(states), ValueError, "which are not real numbers"),
         (lambda states: np.full(len(states), np.nan), ValueError, r"nan at state \[0, 0\]"),
     ],
 )

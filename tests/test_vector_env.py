@@ -237,7 +237,7 @@ def test_bad_arguments():
         ({"autoreset_mode": "Sometimes"}, "Sometimes"),
         ({"observation": "image"}, "observation='image' is unknown.*onehot.*state"),
         ({"invalid_action": "ignore"}, "invalid_action='ignore' must be"),
-        ({"invalid_reward": -np.inf}, "invalid_reward=-inf must be finite"),
+        ({"invalid_reward": -np.inf}, "invalid_reward=-inf must be a finite number"),
         ({"render_mode": "human"}, "render_mode='human' is not one of"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -17,6 +17,7 @@ from stable_baselines3.common.type_aliases import (
 
 from gfn_gym.mdp import MDP, Transition
 
+from ..horizon import check_learn, check_totals, warn_of_no_update
 from ..vec_env import GFNVecEnv
 from .callback_states import CallbackStates
 from .frequency import parse_frequency
@@ -70,6 +71,7 @@ class TrainingLoop(OffPolicyAlgorithm):
         Raises:
             ValueError: not exactly one total is given.
         """
+        check_learn(log_interval, reset_num_timesteps, progress_bar)
         reset_num_timesteps = self._set_horizon(
             total_timesteps, total_trajectories, reset_num_timesteps
         )
@@ -108,15 +110,14 @@ class TrainingLoop(OffPolicyAlgorithm):
                 "give exactly one of total_timesteps and total_trajectories, not "
                 f"{timesteps!r} and {trajectories!r}"
             )
-        total = timesteps if timesteps is not None else trajectories
-        if total is None or total <= 0:
-            raise ValueError(f"the total to train for must be above 0, not {total!r}")
+        check_totals(timesteps, trajectories)
         if reset:
             self.num_timesteps = self._episode_num = self._credit = self._fresh = 0
         self._total_timesteps = self.num_timesteps + (timesteps or 0)
         self._total_trajectories = (
             None if trajectories is None else self._episode_num + trajectories
         )
+        warn_of_no_update(self)
         return reset
 
     def _setup_learn(

@@ -180,6 +180,15 @@ class BitSequence(DAG):
             return None
         return self.n * math.log1p(math.exp(-self.reward_exponent))
 
+    def n_states(self) -> int:
+        """Return (2^k + 1)^(n/k): each position holds a word or none."""
+        return int((self.n_words + 1) ** self.n_positions)
+
+    def default_invalid_reward(self) -> float:
+        """Return −β·n − log (n/k)! − 1, or −100 where that is lower: below every return."""
+        least = -self.reward_exponent * self.n - math.lgamma(self.n_positions + 1)
+        return min(super().default_invalid_reward(), least - 1.0)
+
     # ---- bits -------------------------------------------------------------------------------
 
     def bits(self, states: States) -> NDArray[np.bool_]:

@@ -101,7 +101,7 @@ class Hypergrid(DAG):
         render_axes: tuple[int, int] = (0, 1),
     ):
         self.ndim = whole("ndim", ndim, least=1)
-        self.height = whole("height", height, least=2)
+        self.height = whole("height", height, least=2, most=2**31 - 1)
         self.reward_exponent = number("reward_exponent", reward_exponent, above=0)
         self.reward = reward
         self.render_axes = _axes(render_axes, self.ndim)
@@ -194,6 +194,16 @@ class Hypergrid(DAG):
             if count
         ]
         return float(np.logaddexp.reduce(terms))
+
+    def n_states(self) -> int:
+        """Return the number of cells."""
+        return int(self.height**self.ndim)
+
+    def default_invalid_reward(self) -> float:
+        """Return −100, or 1 below the least log R of the built-in rewards where that is lower."""
+        if self._log_reward_function is not None:
+            return super().default_invalid_reward()
+        return min(super().default_invalid_reward(), float(self._log_levels[0]) - 1.0)
 
     # ---- drawing ----------------------------------------------------------------------------
 

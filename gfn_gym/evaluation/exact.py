@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gfn_gym.dag import DAG, Floats, States
-from gfn_gym.evaluation.policy import Policy, log_probs_of
+from gfn_gym.evaluation.policy import Policy, check_policy, log_probs_of
 from gfn_gym.graph import Graph, Indices, batches, enumerate_graph
 
 
@@ -36,6 +36,7 @@ def evaluate_exact(
         ValueError: too many states, or the policy returned no log-probabilities (see
             :func:`log_probs_of`) or no finite log flow.
     """
+    check_policy(policy)  # before the enumeration, which may take long
     graph = dag if isinstance(dag, Graph) else enumerate_graph(dag, max_states)
     log_z = graph.log_partition()
     log_target = graph.log_reward() - log_z

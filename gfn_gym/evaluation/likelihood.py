@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gfn_gym.arguments import seeded, whole
 from gfn_gym.dag import DAG, Floats, States
 from gfn_gym.edges import in_edges
 from gfn_gym.evaluation.exact import log_terminal_distribution
@@ -70,6 +71,9 @@ def log_likelihood(
         ValueError: a row is not a finished object of the DAG, a policy returned no
             log-probabilities, or n_samples is below 2.
     """
+    whole("n_samples", n_samples)
+    whole("max_ancestors", max_ancestors, least=0)
+    whole("batch_size", batch_size, least=1)
     if n_samples < 2:
         raise ValueError(
             f"n_samples={n_samples!r} must be at least 2, or its error cannot be estimated"
@@ -82,7 +86,7 @@ def log_likelihood(
         result.exact[part] = ancestry.exact
         result.log_prob[part] = ancestry.log_prob(policy, batch_size)
     mdp = MDP(dag, checked_backward_policy(dag, backward_policy))
-    generator = np.random.default_rng(seed)
+    generator = seeded("seed", seed)
     sampled = np.flatnonzero(~result.exact)
     for part in batches(len(sampled), max(1, batch_size // n_samples)):
         rows = sampled[part]

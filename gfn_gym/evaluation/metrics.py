@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gfn_gym.arguments import seeded, whole
 from gfn_gym.dag import DAG, Floats, States
 from gfn_gym.evaluation.exact import find_states, target_distribution
 from gfn_gym.evaluation.policy import Policy
@@ -117,16 +118,17 @@ def top_k(states: States, log_reward: ArrayLike, k: int) -> tuple[States, Floats
         The objects (k, d), and their log R, float64 (k,).
 
     Raises:
-        ValueError: k below 1, or shapes that do not fit.
+        ValueError: k below 1, shapes that do not fit, or NaN.
     """
     states, values = np.asarray(states), np.asarray(log_reward, dtype=np.float64)
-    if k < 1:
-        raise ValueError(f"k={k!r} must be at least 1")
+    whole("k", k, least=1)
     if states.ndim != 2 or values.shape != (len(states),):
         raise ValueError(
             f"states must be of shape (n, d) and log_reward (n,), not {states.shape} and "
             f"{values.shape}"
         )
+    if np.isnan(values).any():
+        raise ValueError(f"log_reward[{int(np.argmax(np.isnan(values)))}] is NaN")
     _, first = np.unique(states, axis=0, return_index=True)
     best = first[np.argsort(-values[first], kind="stable")[:k]]
     return states[best], values[best]
@@ -150,8 +152,7 @@ class EmpiricalDistribution:
     """
 
     def __init__(self, dag: DAG | Graph, window: int = 200_000):
-        if window < 1:
-            raise ValueError(f"window={window!r} must be at least 1")
+        window = whole("window", window, least=1)
         self.graph = dag if isinstance(dag, Graph) else enumerate_graph(dag)
         self.window = window
         self._target = target_distribution(self.graph)
@@ -228,7 +229,7 @@ def perfect_sampler_floor(
     """
     empirical = EmpiricalDistribution(dag, window)
     graph = empirical.graph
-    counts: Indices = np.random.default_rng(seed).multinomial(window, target_distribution(graph))
+    counts: Indices = seeded("seed", seed).multinomial(window, target_distribution(graph))
     empirical.add(graph.states[np.repeat(graph.objects, counts)])
     return {
         "l1_mean": empirical.l1_mean(),

@@ -8,11 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gfn_gym.arguments import ArgumentTypeError
 from gfn_gym.dag import DAG, Actions, Floats, Mask, States
+from gfn_gym.log_probs import TOLERANCE, normalised
 from gfn_gym.mdp import BackwardPolicy
-
-TOLERANCE = 1e-4
-"""How far from one a row of probabilities may sum: float32 networks are not exact."""
 
 
 class Policy(Protocol):
@@ -56,8 +55,9 @@ def log_probs_of(dag: DAG, policy: Policy, states: States, mask: Mask | None = N
         ValueError: another shape, NaN, mass on an illegal action, or a row that does not sum to
             one; the message names the first such state.
     """
+    check_policy(policy)
     mask = dag.action_mask(states) if mask is None else mask
-    return _normalised(policy(states), mask, states, "the policy")
+    return normalised(policy(states), mask, states, "the policy")
 
 
 def log_probs_of_actions(dag: DAG, policy: Policy, states: States, actions: Actions) -> Floats:
@@ -69,6 +69,7 @@ def log_probs_of_actions(dag: DAG, policy: Policy, states: States, actions: Acti
         ValueError: as :func:`log_probs_of`; or what ``of_actions`` returned is of another shape
             or no log-probability.
     """
+    check_policy(policy)
     of_actions = getattr(policy, "of_actions", None)
     if of_actions is None:
         return log_probs_of(dag, policy, states)[np.arange(len(states)), actions]
@@ -81,36 +82,25 @@ def log_probs_of_actions(dag: DAG, policy: Policy, states: States, actions: Acti
     return values
 
 
+def check_policy(policy: Any) -> None:
+    """Raise a TypeError that says what to pass unless a policy can be called."""
+    if not callable(policy) or isinstance(policy, type):
+        hint = "; for a model pass gfn_gym.agents.as_policy(model)" * hasattr(policy, "predict")
+        raise ArgumentTypeError(
+            f"policy={policy!r} must be a function from states (n, d) to log-probabilities "
+            f"(n, n_actions){hint}"
+        )
+
+
 def checked_backward_policy(dag: DAG, policy: BackwardPolicy | None) -> BackwardPolicy | None:
     """Return the backward policy with the checks of :func:`log_probs_of`; None stays None."""
+    if policy is not None and not callable(policy):
+        raise ArgumentTypeError(
+            f"backward_policy={policy!r} must be a function from states (n, d) to "
+            "log-probabilities (n, n_backward_actions), or None"
+        )
     return None if policy is None else partial(_checked_backward, dag, policy)
 
 
 def _checked_backward(dag: DAG, policy: BackwardPolicy, states: States) -> Floats:
-    return _normalised(policy(states), dag.backward_mask(states), states, "the backward policy")
-
-
-def _normalised(log_probs: Any, mask: Mask, states: States, source: str) -> Floats:
-    values = np.asarray(log_probs, dtype=np.float64)
-    if values.shape != mask.shape:
-        raise ValueError(
-            f"{source} returned shape {values.shape} for states of shape {states.shape}; "
-            f"it must return log-probabilities, shape {mask.shape}"
-        )
-    with np.errstate(over="ignore"):
-        probs = np.exp(values)
-    # A masked logit of −1e8, as sb3-contrib writes it, has no mass either: exp of it is 0.
-    astray = (probs > 0) & ~mask
-    total = probs.sum(axis=1)
-    good = (np.abs(total - 1) <= TOLERANCE) & ~astray.any(axis=1)  # NaN is not good either
-    if not good.all():
-        row = int(np.argmin(good))
-        if np.isnan(values[row]).any():
-            problem = "NaN"
-        elif astray[row].any():
-            action = int(np.argmax(astray[row]))
-            problem = f"probability {probs[row, action]:.4g} for the illegal action {action}"
-        else:
-            problem = f"log-probabilities whose exponentials sum to {total[row]:.6g}, not 1,"
-        raise ValueError(f"{source} returned {problem} in state {states[row].tolist()}")
-    return np.where(mask, values, -np.inf) - np.log(total)[:, None]
+    return normalised(policy(states), dag.backward_mask(states), states, "the backward policy")

@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
+from gfn_gym.arguments import seeded, whole
 from gfn_gym.dag import DAG, Actions, Floats, States
 from gfn_gym.edges import Edges, parallel_edges
 from gfn_gym.evaluation.policy import (
@@ -77,8 +78,9 @@ def sample(
     Raises:
         ValueError: n or batch_size below 1, or the policy returned no log-probabilities.
     """
-    _check_positive(n=n, batch_size=batch_size)
-    generator = np.random.default_rng(seed)
+    whole("n", n, least=1)
+    whole("batch_size", batch_size, least=1)
+    generator = seeded("seed", seed)
     mdp = MDP(dag, checked_backward_policy(dag, backward_policy))
     return _concatenate(
         [
@@ -134,9 +136,9 @@ def sample_backward(
         ValueError: a row is not a finished object of the DAG, or a policy returned no
             log-probabilities.
     """
-    _check_positive(batch_size=batch_size)
+    whole("batch_size", batch_size, least=1)
     states = check_objects(dag, objects)
-    generator = np.random.default_rng(seed)
+    generator = seeded("seed", seed)
     mdp = MDP(dag, checked_backward_policy(dag, backward_policy))
     return _concatenate(
         [
@@ -238,12 +240,6 @@ def _inside(dag: DAG, states: States) -> NDArray[np.bool_]:
 def _require(good: NDArray[np.bool_] | np.bool_, states: States, problem: str) -> None:
     if not good.all():
         raise ValueError(f"{states[int(np.argmin(good))].tolist()} {problem}")
-
-
-def _check_positive(**counts: int) -> None:
-    for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f"{name}={value!r} must be at least 1")
 
 
 def _concatenate(parts: Sequence[Samples]) -> Samples:

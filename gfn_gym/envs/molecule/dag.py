@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from gymnasium import spaces
@@ -20,6 +21,7 @@ from gfn_gym.envs.molecule.rewards import SmilesReward, StateFunction, make_rewa
 from gfn_gym.envs.molecule.trees import Ints, Trees
 from gfn_gym.envs.molecule.trees_from_blocks import read_trees
 from gfn_gym.envs.molecule.vocabulary import Pair, Vocabulary, read_pairs
+from gfn_gym.graph import inside
 
 
 class Molecule(DAG):
@@ -375,6 +377,21 @@ class Molecule(DAG):
             values[judged] = self.log_reward(states[judged])
         return values
 
+    def default_invalid_reward(self) -> float:
+        """Return −100, or 1 below the least log R of the named rewards where that is lower."""
+        least = self.reward.least_log_reward()
+        default = super().default_invalid_reward()
+        return default if least is None else min(default, least - 1.0)
+
+    def n_states(self) -> int:
+        """Return how many multisets of blocks there are, a bound from below.
+
+        Of blocks that, once attached, leave a stem for the next, any few can be joined in a chain.
+        """
+        goes_on = self.vocabulary.entry_open.any(axis=1)
+        n = len(set(self.vocabulary.entry_block[goes_on].tolist()))
+        return 1 + sum(math.comb(n + m - 1, m) for m in range(1, self.max_blocks + 1))
+
     # ---- what other libraries see -----------------------------------------------------------
 
     def other_observations(self) -> Mapping[str, Observation]:
@@ -412,11 +429,21 @@ class Molecule(DAG):
             stems: of each, ``[block, atom]`` for each open stem; repeats count.
 
         Raises:
-            ValueError: too many blocks, bonds that do not make a tree, or an atom that is not a
-                slot.
+            ValueError: too many blocks, bonds that do not make a tree, an atom that is not a
+                slot, or more stems on one than any block has.
         """
         trees = read_trees(self.vocabulary, self.max_blocks, blocks, bonds, stems)
-        return self._rows(self._canonical(trees, self._bonded(trees)).trees)
+        rows = self._canonical(trees, self._bonded(trees)).trees.rows()
+        space = cast(spaces.MultiDiscrete, self.state_space)
+        for row in np.flatnonzero(~inside(space, rows)):  # before int16 wraps round
+            open_counts = trees.open[row]
+            node, slot = np.unravel_index(np.argmax(open_counts), open_counts.shape)
+            most = int(self.vocabulary.entry_first.max())
+            raise ValueError(
+                f"molecule {row}: block {node} has {open_counts[node, slot]} stems on one atom, "
+                f"but no block of {self.vocabulary!r} has more than {most}"
+            )
+        return rows.astype(np.int16)
 
 
 def _pairs(blocks: Sequence[Pair] | str | Path | None) -> Sequence[Pair]:

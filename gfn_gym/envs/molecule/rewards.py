@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
@@ -111,6 +112,10 @@ class Reward(ABC):
         """Return log R of scores, float64 (n,)."""
         return self.exponent * scores
 
+    def least_log_reward(self) -> float | None:
+        """Return what no log R lies below; None: not known."""
+        return None
+
     @abstractmethod
     def _scores(self, states: States) -> Floats:
         """The score of rows that are not in the cache."""
@@ -149,6 +154,9 @@ class QedSa(Reward):
 
     def log_reward(self, scores: Floats) -> Floats:
         return log_power(scores, self.exponent, self.least)
+
+    def least_log_reward(self) -> float:
+        return self.exponent * math.log(self.least)
 
     def _scores(self, states: States) -> Floats:
         accessibility = synthetic_accessibility()
@@ -189,6 +197,9 @@ class Seh(Reward):
     def log_reward(self, scores: Floats) -> Floats:
         return log_power(scores / self.norm, self.exponent, self.least / self.norm)
 
+    def least_log_reward(self) -> float:
+        return self.exponent * math.log(self.least / self.norm)
+
     def _scores(self, states: States) -> Floats:
         molecules = self.assembler.molecules(states)
         return _proxy(self.dtype)(molecules, self.assembler.flagged_atoms(states))
@@ -211,10 +222,31 @@ class OfStates(Reward):
         self.function = function
 
     def _scores(self, states: States) -> Floats:
-        return check_log_reward(self.function(states), states, "the reward function")
+        try:
+            log_reward = self.function(states)
+        except Exception as error:
+            if not _wants_smiles(self.function):
+                raise
+            raise TypeError(
+                f"reward={self.function!r} is called with states, integers (n, d), and raised "
+                f"{type(error).__name__}: {error}. It takes SMILES: pass SmilesReward(function) "
+                "(gfn_gym.envs.molecule.resilient)"
+            ) from error
+        return check_log_reward(log_reward, states, "the reward function")
 
     def _settings(self) -> tuple[Any, ...]:
         return self.exponent, self.function
+
+
+def _wants_smiles(function: StateFunction) -> bool:
+    """Whether a function, which does not understand states, understands a SMILES or a list."""
+    for argument in (["C", "CC"], "CC"):
+        try:
+            function(argument)  # type: ignore[arg-type]
+        except Exception:
+            continue
+        return True
+    return False
 
 
 class OfSmiles(Reward):

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gfn_gym.contract import require_dag
 from gfn_gym.dag import States
 from gfn_gym.envs.molecule.dag import Molecule
+from gfn_gym.envs.molecule.downloads import pdb105
 from gfn_gym.envs.molecule.downloads import test_molecules as read_test_molecules
+from gfn_gym.envs.molecule.vocabulary import Vocabulary, read_pairs
 from gfn_gym.evaluation.sampling import check_objects
 
 
@@ -33,8 +36,15 @@ def paper_test_molecules(dag: Molecule) -> TestSet:
     None is skipped in silence: what the DAG cannot build is in ``left_out``.
 
     Raises:
-        FileNotFoundError: the file is not there; the message says where it belongs.
+        FileNotFoundError: a file is not there; the message says where it belongs.
+        ValueError: the DAG has other blocks, so that the molecules' numbers mean nothing to it.
     """
+    require_dag(dag)
+    if not isinstance(dag, Molecule) or dag.vocabulary != Vocabulary(read_pairs(pdb105())):
+        raise ValueError(
+            f"dag={dag!r} must have the blocks that the test molecules are made of: "
+            "Molecule(blocks='pdb105')"
+        )
     states, names, left_out = [], [], []
     for molecule in read_test_molecules():
         try:
