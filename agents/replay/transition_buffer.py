@@ -249,7 +249,19 @@ class TransitionBuffer(ReplayBuffer):
         self.dag, self.device = other.dag, other.device
         self.backward_net = other.backward_net
 
-    # ---- checkpoints --------------------------------------------------------------------------
+    # ---- saving -------------------------------------------------------------------------------
+
+    def settings(self) -> dict[str, Any]:
+        """What :meth:`empty` needs to make one of the same size."""
+        return {"buffer_size": self.buffer_size * self.n_envs}
+
+    def empty(self, buffer_size: int) -> TransitionBuffer:
+        """Return an empty one of another size; all else is as here."""
+        generator = np.random.Generator(type(self.generator.bit_generator)(0))
+        arguments = self.dag, buffer_size, self.n_envs, self.device, self.alpha
+        made = TransitionBuffer(*arguments, generator)
+        made.backward_net = self.backward_net
+        return made
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint holds: the filled part, the priorities and the position."""

@@ -118,6 +118,12 @@ class Molecule(DAG):
         self._entries = EntryClasses(self.vocabulary, self._canonical)
         self._recent = Recent(self.initial_states(1), 0.0)
 
+    def arguments(self) -> dict[str, Any] | None:
+        arguments = super().arguments()
+        if arguments is not None and isinstance(arguments.get("blocks"), (str, Path)):
+            arguments["blocks"] = self.vocabulary.pairs  # the file may be another by then
+        return arguments
+
     def __repr__(self) -> str:
         return f"Molecule({self.vocabulary!r}, {self.min_blocks} to {self.max_blocks} blocks)"
 
