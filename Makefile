@@ -8,7 +8,8 @@
 # CPU builds, pip takes the small one.
 
 PYTHON ?= python3
-DEMO_ARGS ?= train --agent munchausen --ndim 4 --height 20 --trajectories 30000 --out runs/demo
+DEMO_ARGS ?= train --agent munchausen --ndim 4 --height 20 --trajectories 30000 --out runs/demo \
+  --overwrite
 
 PY := .venv/bin/python
 PEERS_PY := .venv-peers/bin/python

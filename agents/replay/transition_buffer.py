@@ -270,7 +270,7 @@ class TransitionBuffer(ReplayBuffer):
             "arrays": {name: array[:size] for name, array in self._arrays.items()},
             "weights": None if self.tree is None else self.tree.leaves[:size],
             "max_priority": self.max_priority,
-            "new": self._new,
+            "new": np.array(self._new, np.int64).reshape(-1, self.n_envs),
             "pos": self.pos,
             "full": self.full,
         }
@@ -281,7 +281,7 @@ class TransitionBuffer(ReplayBuffer):
             self._arrays[name][: len(array)] = array
         if self.tree is not None and len(state["weights"]):
             self.tree.set(np.arange(len(state["weights"])), state["weights"])
-        self.max_priority, self._new = state["max_priority"], state["new"]
+        self.max_priority, self._new = state["max_priority"], list(state["new"])
         self.pos, self.full = state["pos"], state["full"]
 
 

@@ -104,6 +104,8 @@ class PathLock:
             BlockingIOError: another process has it.
         """
         earlier = self._held.get(self.path)
+        if earlier is self:
+            return
         if earlier is not None:  # of a training that was interrupted, perhaps
             self._file, earlier._file = earlier._file, None
         else:

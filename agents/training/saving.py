@@ -70,9 +70,9 @@ def read_model(
             require_algorithm(archive, algorithm)
             if print_system_info:
                 archive.print_system_info()
-            attributes = archive.values(trusted, without=given)
+            attributes = {**archive.values(trusted, without=given), **given}
             check_attributes(archive.name, algorithm, attributes)
-            return {**attributes, **given}, archive.parameters(get_device(device))
+            return attributes, archive.parameters(get_device(device))
     return _read_earlier_model(path, algorithm, device, custom_objects)
 
 
