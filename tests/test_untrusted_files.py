@@ -251,6 +251,7 @@ def test_code_that_no_value_needs_is_not_opened(model: Any, tmp_path: Path, mark
         {"torch.optim": "lr_scheduler"},
         {"torch.nn": "Parameter"},
         {"torch.hub": "load"},
+        {"partial": ["system", ["true"], {}]},
         {"schedule": ["eval", "1"]},
         {"number": ["O", 1]},
         {"call": ["os:mkdir", "MARK"]},

@@ -14,6 +14,7 @@ import inspect
 import math
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -91,6 +92,9 @@ class Writer:
             return {"deque": [self._all(value, where), value.maxlen]}
         if isinstance(value, PurePath):
             return {"path": str(value)}
+        if type(value) is partial and _in_library(value.func, "torch.nn"):  # an activation
+            given = {n: self.encode(v, f"{where}.{n}") for n, v in value.keywords.items()}
+            return {"partial": [value.func.__name__, self._all(value.args, where), given]}
         if isinstance(value, TrainFreq):
             return {"train_freq": [value.frequency, value.unit.value]}
         return None
@@ -231,6 +235,12 @@ def _value(reader: Reader, content: Any) -> Any:
     return cls(**reader.decoded(given))
 
 
+def _partial(reader: Reader, content: Any) -> Any:
+    name, args, keywords = content
+    made = _from_library("torch.nn")(reader, name)
+    return partial(made, *reader.decode(args), **reader.decoded(keywords))
+
+
 def _from_library(name: str) -> Callable[[Reader, Any], Any]:
     def read(reader: Reader, content: Any) -> Any:
         found = getattr(LIBRARIES[name][0], str(content), None)
@@ -246,6 +256,7 @@ TAGS: dict[str, Callable[[Reader, Any], Any]] = {
     "tuple": lambda reader, content: tuple(reader.decode(content)),
     "dict": lambda reader, content: {reader.decode(k): reader.decode(v) for k, v in content},
     "deque": lambda reader, content: deque(reader.decode(content[0]), content[1]),
+    "partial": _partial,
     "path": lambda reader, content: Path(content),
     "train_freq": lambda reader, content: TrainFreq(content[0], TrainFrequencyUnit(content[1])),
     "number": _number,
