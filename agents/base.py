@@ -373,7 +373,9 @@ class GFNAlgorithm(TrainingLoop):
 
         Args:
             path: what :meth:`save` wrote.
-            env, device, custom_objects, print_system_info, force_reset: as in SB3.
+            env: an environment to train on instead of the saved one. Where that has code in it,
+                such as a reward function, this one's takes its place, and needs no trust.
+            device, custom_objects, print_system_info, force_reset: as in SB3.
             trusted: run the code that is in the file: whoever wrote it can do as they like.
             kwargs: attributes to be changed.
 
@@ -383,7 +385,7 @@ class GFNAlgorithm(TrainingLoop):
         """
         if "preset" in kwargs:
             raise ValueError("a saved model has its settings: preset is for new ones only")
-        saved = read_model(path, cls, device, trusted, custom_objects, print_system_info)
+        saved = read_model(path, cls, device, trusted, custom_objects, print_system_info, env)
         return make_model(cls, saved, env, device, force_reset, kwargs)
 
     def set_parameters(

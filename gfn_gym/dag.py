@@ -95,7 +95,8 @@ class DAG(ABC):
         """Return what two DAGs must share for a model of one to fit the other.
 
         The class, the states and the actions; a domain adds what their numbers stand for, where
-        its arguments decide that.
+        its arguments decide that: numbers, strings, arrays, and lists of these, which saved models
+        hold.
         """
         return type(self), self.state_space, self.n_actions, self.stop_action
 

@@ -160,11 +160,6 @@ def registered(id: str) -> Domain:
     return _domains[id]
 
 
-def domains() -> list[Domain]:
-    """Return everything that is registered."""
-    return list(_domains.values())
-
-
 def _resolved(source: Any, dag: DAG) -> Any:
     """What a source of a policy or of presets stands for: imported, and asked about the DAG."""
     if _is_path(source):

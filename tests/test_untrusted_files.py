@@ -246,7 +246,6 @@ def test_code_that_no_value_needs_is_not_opened(model: Any, tmp_path: Path, mark
         {"value": ["gfn_gym.agents.training.atomic_files:require_writable", {"path": "MARK"}]},
         {"value": ["gfn_gym.env:GFNEnv", {}]},
         {"architecture": "os:system"},
-        {"architecture_of": "os:system"},
         {"torch.optim": "Adam.__init__.__globals__"},
         {"torch.optim": "lr_scheduler"},
         {"torch.nn": "Parameter"},
@@ -393,6 +392,23 @@ def test_a_users_own_code_needs_trust_and_is_named(
     given = {"mdp": model.mdp, "policy_class": model.policy_class}  # by whoever loads it
     given |= {"learning_rate": 1e-3, "lr_schedule": None}
     assert SoftDQN.load(path, custom_objects=given).n_envs == 4
+
+
+def test_an_environment_takes_the_place_of_one_that_is_code(tmp_path: Path, mark: Path) -> None:
+    def reward(states: Any) -> Any:
+        mark.mkdir(exist_ok=True)
+        return states.sum(axis=1) / 3.0
+
+    path = tmp_path / "model.zip"
+    model = SoftDQN("MlpPolicy", GFNEnv(Hypergrid(2, 4, reward=reward)), **SMALL)
+    model.save(path)
+    mark.rmdir()
+    loaded = SoftDQN.load(path, env=GFNEnv(Hypergrid(2, 4)))
+    assert loaded.dag.reward == "standard" and not mark.exists()
+    states = model.dag.initial_states(2)
+    assert (loaded.policy.log_probs(states) == model.policy.log_probs(states)).all()
+    with pytest.raises(SavedFileError, match=r"height=5.*model\.zip was made for .*height=4"):
+        SoftDQN.load(path, env=GFNEnv(Hypergrid(2, 5)))
 
 
 # ---- damaged files ----------------------------------------------------------------------------

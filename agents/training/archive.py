@@ -146,6 +146,18 @@ class Archive:
         Raises:
             SavedFileError: some of them are code, and the file is not trusted.
         """
+        values = {k: v for k, v in self.head["values"].items() if k not in without}
+        return self._reader(trusted).decoded(values)
+
+    def value(self, name: str) -> Any:
+        """Return one of the values, which must be data."""
+        return self._reader(trusted=False).decode(self.head["values"][name])
+
+    def holds_code(self, name: str) -> bool:
+        """Whether one of the values is code, or has some in it."""
+        return _holds_code(self.head["values"].get(name))
+
+    def _reader(self, trusted: bool) -> Reader:
         code: list[Any] = []
 
         def code_at(place: int) -> Any:
@@ -155,9 +167,7 @@ class Archive:
                 code.extend(pickle.loads(self._zip.read("code.pkl")))
             return code[place]
 
-        reader = Reader(self._array, code_at)
-        values = {k: v for k, v in self.head["values"].items() if k not in without}
-        return reader.decoded(values)
+        return Reader(self._array, code_at)
 
     def _refusal(self) -> str:
         names = "; ".join(map(str, self.head["code"]))
@@ -225,6 +235,12 @@ def opened(path: Any) -> Iterator[Archive]:
                 f"{name} is damaged, or does not fit this version of GFN Gym: "
                 f"{type(error).__name__}: {_first_line(error)}"
             ) from error
+
+
+def _holds_code(data: Any) -> bool:
+    if isinstance(data, list):
+        return any(map(_holds_code, data))
+    return isinstance(data, dict) and ("code" in data or any(map(_holds_code, data.values())))
 
 
 def name_of(path: Any) -> str:

@@ -27,9 +27,9 @@ from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, Line
 from gfn_gym.dag import DAG
 from gfn_gym.env import dag_class
 from gfn_gym.mdp import MDP
-from gfn_gym.registration import domains, id_of, imported, registered
+from gfn_gym.registration import id_of, imported, registered
 
-from ..architectures import ARCHITECTURES, Architecture, architecture_of
+from ..architectures import ARCHITECTURES, Architecture
 
 SCHEDULES: dict[str, tuple[type, tuple[str, ...]]] = {
     "ConstantSchedule": (ConstantSchedule, ("val",)),
@@ -158,9 +158,6 @@ class Writer:
             for name, architecture in ARCHITECTURES.items():
                 if value is architecture:
                     return {"architecture": name}
-            for domain in domains():
-                if isinstance(domain.policy, (str, type)) and _policy_of(domain.id) is value:
-                    return {"architecture_of": domain.id}
         return None
 
 
@@ -270,7 +267,6 @@ TAGS: dict[str, Callable[[Reader, Any], Any]] = {
     "schedule": _schedule,
     "value": _value,
     "architecture": lambda reader, content: ARCHITECTURES[content],
-    "architecture_of": lambda reader, content: _policy_of(content),
     "code": lambda reader, content: reader.code(content),
     **{name: _from_library(name) for name in LIBRARIES},
 }
@@ -289,9 +285,3 @@ def _is_value_class(cls: Any) -> bool:
 def _in_library(cls: Any, name: str) -> bool:
     _, parent, module = LIBRARIES[name]
     return isinstance(cls, type) and issubclass(cls, parent) and cls.__module__.startswith(module)
-
-
-def _policy_of(id: str) -> type[Architecture] | None:
-    """The architecture that was registered with a domain, where it is no function of the DAG."""
-    policy = registered(id).policy
-    return architecture_of(policy) if isinstance(policy, (str, type)) else None

@@ -10,8 +10,12 @@ from gymnasium import spaces
 from stable_baselines3.common.save_util import load_from_pkl, load_from_zip_file
 from stable_baselines3.common.utils import check_for_correct_spaces, get_device
 
+from gfn_gym.dag import DAG
 from gfn_gym.observation import Observer
+from gfn_gym.registration import domain_of
 
+from ..architectures import ARCHITECTURES, architecture_of
+from ..presets import policy_of
 from ..vec_env import as_vec_env, check_same_structure
 from .archive import Archive, SavedFileError, name_of, opened, write_archive
 
@@ -36,12 +40,15 @@ def attributes_of(model: GFNAlgorithm, exclude: Any = None, include: Any = None)
     left_out = {*(exclude or ()), *model._excluded_save_params(), *DERIVED}
     left_out -= set(include or ())
     left_out |= {name.split(".")[0] for name in model._get_torch_save_params()[0]}
-    return {name: value for name, value in vars(model).items() if name not in left_out}
+    attributes = {name: value for name, value in vars(model).items() if name not in left_out}
+    _name_domains_policy(attributes, "policy_class", model.dag)
+    return attributes
 
 
 def write_model(model: GFNAlgorithm, path: Any, exclude: Any = None, include: Any = None) -> None:
     """See :meth:`GFNAlgorithm.save`."""
     attributes = attributes_of(model, exclude, include)
+    attributes["structure"] = _structure(model.dag)
     head = {"algorithm": model.algorithm, "run": model.run}
     write_archive(path, "model", attributes, model.get_parameters(), **head)
 
@@ -53,14 +60,17 @@ def read_model(
     trusted: bool,
     custom_objects: dict[str, Any] | None = None,
     print_system_info: bool = False,
+    env: Any = None,
 ) -> Saved:
     """Return what :func:`write_model` wrote; ``custom_objects`` take the place of saved ones.
+
+    So does an environment, where the saved one is code and not trusted.
 
     Raises:
         SavedFileError: it is not a model's file, is another algorithm's, is damaged, or holds code
             and is not trusted.
     """
-    given = custom_objects or {}
+    given = dict(custom_objects or {})
     with opened(path) as archive:
         if archive.kind == "earlier":
             require_trust(archive.name, trusted)
@@ -70,10 +80,47 @@ def read_model(
             require_algorithm(archive, algorithm)
             if print_system_info:
                 archive.print_system_info()
-            attributes = {**archive.values(trusted, without=given), **given}
+            if env is not None and not trusted and archive.holds_code("mdp"):
+                given |= {"mdp": _mdp_like(archive, env), **given}
+            attributes = {**archive.values(trusted, without={*given, "structure"}), **given}
             check_attributes(archive.name, algorithm, attributes)
             return attributes, archive.parameters(get_device(device))
     return _read_earlier_model(path, algorithm, device, custom_objects)
+
+
+def _name_domains_policy(attributes: dict[str, Any], name: str, dag: DAG) -> None:
+    """Save the policy that was registered with the DAG, if it is that, as "auto"."""
+    if attributes.get(name) not in ARCHITECTURES.values():
+        domain = domain_of(dag)
+        policy = None if domain is None else domain.policy_for(dag)
+        if policy is not None and architecture_of(policy) is attributes.get(name):
+            attributes[name] = "auto"
+
+
+def _find_domains_policy(attributes: dict[str, Any], name: str, dag: DAG) -> None:
+    if attributes[name] == "auto":
+        attributes[name] = architecture_of(policy_of(dag))
+
+
+def _mdp_like(archive: Archive, env: Any) -> Any:
+    """The decision process of an environment whose states and actions are those of the file."""
+    mdp = as_vec_env(env, 1).mdp
+    theirs = archive.value("structure")
+    if _structure(mdp.dag)["parts"] != theirs["parts"]:
+        raise SavedFileError(
+            f"the environment is {mdp.dag!r}, but the model in {archive.name} was made for "
+            f"{theirs['dag']}: states and actions must be the same"
+        )
+    return mdp
+
+
+def _structure(dag: DAG) -> dict[str, Any]:
+    """What :func:`check_same_structure` compares, with classes by their names."""
+    parts = [
+        f"{part.__module__}:{part.__qualname__}" if isinstance(part, type) else part
+        for part in dag.structure()
+    ]
+    return {"dag": repr(dag), "parts": parts}
 
 
 def require_algorithm(archive: Archive, algorithm: type[GFNAlgorithm]) -> None:
@@ -148,6 +195,7 @@ def make_model(
             f"policy_kwargs={changes['policy_kwargs']!r} must be those of the saved model, {kwargs}"
         )
     dag = attributes["mdp"].dag
+    _find_domains_policy(attributes, "policy_class", dag)
     attributes["observation_space"] = Observer(dag, attributes["observation"]).space
     attributes["action_space"] = spaces.Discrete(dag.n_actions)
     if env is not None:
@@ -183,6 +231,7 @@ def write_policy(policy: GFNPolicy, path: Any) -> None:
     arguments = policy._get_constructor_parameters()
     for name in ("lr_schedule", "observation_space", "action_space"):
         del arguments[name]
+    _name_domains_policy(arguments, "architecture", policy.dag)
     write_archive(path, "policy", arguments, {"policy": policy.state_dict()})
 
 
@@ -193,6 +242,7 @@ def read_policy(cls: type[Policy], path: Any, device: th.device | str, trusted: 
         arguments = archive.values(trusted)
         parameters = archive.parameters(get_device(device))["policy"]
         dag = arguments["dag"]
+        _find_domains_policy(arguments, "architecture", dag)
         space = Observer(dag, arguments["observation"]).space
         policy = cls(space, spaces.Discrete(dag.n_actions), lambda _: 0.0, **arguments)
         policy.load_state_dict(parameters)

@@ -138,7 +138,7 @@ class Molecule(DAG):
         return Trees.of(states, self.max_blocks)
 
     def structure(self) -> tuple[Any, ...]:
-        return *super().structure(), self.vocabulary
+        return *super().structure(), self.vocabulary.pairs
 
     # ---- construction -----------------------------------------------------------------------
 
