@@ -9,7 +9,8 @@
 # CPU builds, pip takes the small one.
 
 PYTHON ?= python3
-DEMO_ARGS ?= train --agent munchausen --ndim 4 --height 20 --trajectories 30000 --out runs/demo
+DEMO_ARGS ?= train --agent munchausen --ndim 4 --height 20 --trajectories 30000 --out runs/demo \
+  --overwrite
 
 CHAOS_STEPS ?= 200000
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import uuid
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable
@@ -37,7 +38,14 @@ from .replay.trajectory import Trajectory
 from .training.callback_states import CallbackStates
 from .training.checkpoint import read_checkpoint, write_checkpoint
 from .training.loop import TrainingLoop
-from .training.saving import check_saved_model, read_replay_buffer
+from .training.saving import (
+    make_model,
+    read_model,
+    read_parameters,
+    read_replay_buffer,
+    write_model,
+    write_replay_buffer,
+)
 from .vec_env import GFNVecEnv, as_vec_env, check_reads_back, check_same_structure, made_alike
 
 Self = TypeVar("Self", bound="GFNAlgorithm")
@@ -69,6 +77,7 @@ class GFNAlgorithm(TrainingLoop):
     Attributes:
         mdp: the decision process, saved with the model.
         observation: the form of the observations.
+        run: an id of this training, kept when it is resumed, by which it knows its files.
         algorithm: the class's name, saved, so that :meth:`load` can refuse another's file.
         policy: a :class:`GFNPolicy`.
         backward: how P_B is learnt: a component, see :mod:`gfn_gym.agents.backward`.
@@ -134,6 +143,7 @@ class GFNAlgorithm(TrainingLoop):
         self.replay_pool, self.local_search = replay_pool, local_search
         self.max_grad_norm = max_grad_norm
         self.algorithm = type(self).__name__
+        self.run = uuid.uuid4().hex
         self._metrics: dict[str, list[float]] = defaultdict(list)
         self._callback_states = CallbackStates()
         if isinstance(env, GFNVecEnv):
@@ -196,7 +206,7 @@ class GFNAlgorithm(TrainingLoop):
             dag=self.dag,
             architecture=cast(Any, self.policy_class),
             roles=self._roles(),
-            potential=self.mdp.potential if self.mdp.is_shaped else None,
+            potential=self.mdp.potential_of if self.mdp.is_shaped else None,
             observation=self.observation,
             **split_policy_kwargs(self.policy_kwargs),
         ).to(self.device)
@@ -237,7 +247,7 @@ class GFNAlgorithm(TrainingLoop):
         self.mdp = batch.mdp
         self.replay_buffer.dag = self.policy.dag = self.dag  # which masks are derived from
         self.policy.observer = Observer(self.dag, self.observation)
-        self.policy.potential = self.mdp.potential if self.mdp.is_shaped else None
+        self.policy.potential = self.mdp.potential_of if self.mdp.is_shaped else None
         if not made_alike(before, self.mdp):
             self.replay_buffer.reset()
             if self.exploration is not None:
@@ -351,26 +361,52 @@ class GFNAlgorithm(TrainingLoop):
         """Write everything that :meth:`resume` needs to go on as if nothing had happened.
 
         Call it between rollouts (as :class:`TrainingCheckpoint` does), when every step taken is
-        stored. The file is written beside ``path`` and renamed into place. A checkpoint is a
-        pickle as SB3's models are: open only your own.
+        stored. The file is written beside ``path`` and renamed into place; what was there is
+        replaced.
 
         Raises:
             OSError: it could not be written; an earlier checkpoint at ``path`` is untouched.
+            FloatingPointError: a weight is not finite; likewise.
         """
         write_checkpoint(self, path)
 
     @classmethod
     def resume(
-        cls: type[Self], path: str | os.PathLike[str], device: th.device | str = "auto"
+        cls: type[Self],
+        path: str | os.PathLike[str],
+        device: th.device | str = "auto",
+        *,
+        trusted: bool = False,
     ) -> Self:
         """Load a checkpoint; ``.learn()`` then goes on to the original total.
 
         Pass the same callbacks to ``learn`` again: their states are taken from the checkpoint.
 
+        Args:
+            path: what :meth:`save_checkpoint` wrote.
+            device: as in SB3.
+            trusted: run the code that is in the file, as in :meth:`load`.
+
         Raises:
-            ValueError: the file is not a checkpoint, or one of another algorithm.
+            ValueError: the file is not a checkpoint, is another algorithm's, is damaged, or holds
+                code and is not trusted.
         """
-        return read_checkpoint(cls, path, device)
+        return read_checkpoint(cls, path, device, trusted)
+
+    def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
+        """Save a model to predict with, or to train on; as in SB3.
+
+        What is data is written as data. Only what is your own code, such as a reward function, is
+        pickled, in a part of its own; :meth:`load` then asks for ``trusted=True``.
+
+        Args:
+            path: of the file, to which ".zip" is added if it has no suffix, or an open file.
+            exclude, include: names of attributes, besides those that are left out by default.
+
+        Raises:
+            OSError: it could not be written; a model at ``path`` is untouched.
+        """
+        write_model(self, path, exclude, include)
 
     @classmethod
     def load(
@@ -381,33 +417,42 @@ class GFNAlgorithm(TrainingLoop):
         custom_objects: dict[str, Any] | None = None,
         print_system_info: bool = False,
         force_reset: bool = True,
+        *,
+        trusted: bool = False,
         **kwargs: Any,
     ) -> Self:
         """Load a model. Without an environment it predicts, and trains on the saved DAG.
 
+        Nothing in the file is run, unless it is trusted; see docs/security.md.
+
+        Args:
+            path: what :meth:`save` wrote.
+            env: an environment to train on instead of the saved one. Where that has code in it,
+                such as a reward function, this one's takes its place, and needs no trust.
+            device, custom_objects, print_system_info, force_reset: as in SB3.
+            trusted: run the code that is in the file: whoever wrote it can do as they like.
+            kwargs: attributes to be changed.
+
         Raises:
-            ValueError: the environment has other states or actions than the model, or another
-                algorithm saved it.
+            ValueError: the file is damaged, is another algorithm's, or holds code and is not
+                trusted; or the environment has other states or actions than the model.
         """
-        saved = check_saved_model(path, cls.__name__, device, custom_objects)
         if "preset" in kwargs:
             raise ValueError("a saved model has its settings: preset is for new ones only")
-        if env is not None:
-            batch = as_vec_env(env, saved["n_envs"])
-            check_same_structure(saved["mdp"].dag, batch.dag)
-            env, kwargs = batch, {"mdp": batch.mdp, **kwargs}
-        return super().load(
-            path, env, device, custom_objects, print_system_info, force_reset, **kwargs
-        )
+        saved = read_model(path, cls, device, trusted, custom_objects, print_system_info, env)
+        return make_model(cls, saved, env, device, force_reset, kwargs)
 
     def set_parameters(
         self, load_path_or_dict: Any, exact_match: bool = True, device: th.device | str = "auto"
     ) -> None:
-        """As in SB3.
+        """As in SB3; nothing in a file is run.
 
         Raises:
-            ValueError: the parameters are those of other networks, e.g. of another grid's.
+            ValueError: the parameters are those of other networks, e.g. of another grid's; or the
+                file is damaged.
         """
+        if not isinstance(load_path_or_dict, dict):
+            load_path_or_dict = read_parameters(load_path_or_dict, device)
         try:
             super().set_parameters(load_path_or_dict, exact_match, device)
         except RuntimeError as error:
@@ -415,14 +460,24 @@ class GFNAlgorithm(TrainingLoop):
                 f"the parameters do not fit a model of {self.dag!r}: {error}"
             ) from error
 
-    def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
-        """As in SB3.
+    def save_replay_buffer(self, path: Any) -> None:
+        """As in SB3; it is data only, in a file that has ".zip" added if it has no suffix.
+
+        Raises:
+            OSError: it could not be written; a file at ``path`` is untouched.
+        """
+        write_replay_buffer(self.replay_buffer, path)
+
+    def load_replay_buffer(
+        self, path: Any, truncate_last_traj: bool = True, *, trusted: bool = False
+    ) -> None:
+        """As in SB3; nothing in a file is run, unless it is a pickle and trusted.
 
         Raises:
             ValueError: the buffer is of another kind, or its states, actions, size or settings are
-                not the model's.
+                not the model's; the file is damaged, or is a pickle and not trusted.
         """
-        self.replay_buffer = read_replay_buffer(path, self.replay_buffer, self.verbose)
+        self.replay_buffer = read_replay_buffer(path, self.replay_buffer, trusted, self.verbose)
 
     def _excluded_save_params(self) -> list[str]:
         ours = ["backward", "exploration", "_callback_states", "_resumed", "_metrics"]

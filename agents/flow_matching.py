@@ -176,4 +176,4 @@ class FlowMatching(TransitionAlgorithm):
         if not self.mdp.is_shaped:
             return 0.0
         rows = states.cpu().numpy().astype(self.dag.state_space.dtype)
-        return self.policy.to_tensor(self.mdp.potential(rows)).float()
+        return self.policy.to_tensor(self.mdp.potential_of(rows)).float()

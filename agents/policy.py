@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch as th
@@ -30,6 +30,9 @@ from .networks import (
     QNetwork,
     frozen_copy,
 )
+from .training.saving import read_policy, write_policy
+
+Self = TypeVar("Self", bound="GFNPolicy")
 
 
 @dataclass(frozen=True)
@@ -237,6 +240,21 @@ class GFNPolicy(BasePolicy):
             if self.backward_net is not None:
                 self.backward_net.train(mode)
             self.training = mode
+
+    def save(self, path: Any) -> None:
+        """As in SB3, as data; see :meth:`gfn_gym.agents.GFNAlgorithm.save`."""
+        write_policy(self, path)
+
+    @classmethod
+    def load(
+        cls: type[Self], path: Any, device: th.device | str = "auto", *, trusted: bool = False
+    ) -> Self:
+        """As in SB3; nothing in the file is run, unless it is trusted.
+
+        Raises:
+            ValueError: the file is damaged, or holds code and is not trusted.
+        """
+        return read_policy(cls, path, device, trusted)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {

@@ -228,7 +228,9 @@ class SoftDQN(TransitionAlgorithm):
         value, goes_on = th.zeros_like(batch.rewards), ~batch.dones
         states = batch.next_states[goes_on].cpu().numpy().astype(self.dag.state_space.dtype)
         planned = np.logaddexp.reduce(self._plan(states, self.q_net_target), axis=1)
-        value[goes_on] = self.policy.to_tensor(planned - self.mdp.potential(states)).to(value.dtype)
+        value[goes_on] = self.policy.to_tensor(planned - self.mdp.potential_of(states)).to(
+            value.dtype
+        )
         return value
 
     def _plan(self, states: States, network: QNetwork) -> Floats:

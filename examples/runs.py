@@ -75,6 +75,8 @@ class Options:
     """The folder to write to."""
     resume: bool = False
     """Continue from the folder's checkpoint, with the settings in its config.json."""
+    overwrite: bool = False
+    """Replace the run that is in the folder; otherwise that is refused."""
 
     def __post_init__(self) -> None:
         check_counts(self, "trajectories", "evaluations", "threads")
@@ -118,24 +120,30 @@ def check_counts(options: object, *names: str) -> None:
 
 
 Chosen = TypeVar("Chosen", bound=Options)
+RUN_FILES = ("config.json", "checkpoint.zip", "best_model.zip", "model.zip")
 
 
 def start_or_resume(
     args: Chosen, new_model: Callable[[Chosen], GFNAlgorithm]
 ) -> tuple[Chosen, GFNAlgorithm]:
-    """Return the settings and the model: new, or from the folder's config and checkpoint."""
+    """Return the settings and the model: new, or from the folder's config and checkpoint.
+
+    Raises:
+        SystemExit: the folder holds a run, and is neither to be resumed nor to be replaced.
+    """
     torch.set_num_threads(args.threads)
     config = args.out / "config.json"
     if args.resume:
         saved = json.loads(config.read_text())
         args = type(args)(**{**saved, "out": args.out, "resume": True})
         return args, AGENTS[args.agent].resume(args.out / "checkpoint.zip")
-    model = new_model(args)
-    args.out.mkdir(parents=True, exist_ok=True)
-    # It would be another run's, and --resume must not take it for ours.
-    (args.out / "checkpoint.zip").unlink(missing_ok=True)
-    config.write_text(json.dumps({**asdict(args), "out": str(args.out)}, indent=2) + "\n")
-    return args, model
+    found = [name for name in RUN_FILES if (args.out / name).exists()]
+    if found and not args.overwrite:
+        raise SystemExit(
+            f"{args.out} holds a run ({', '.join(found)}): continue it with --resume, replace it "
+            "with --overwrite, or choose another --out"
+        )
+    return args, new_model(args)
 
 
 def make_agent(args: Options, policy: str, env: gymnasium.Env[Any, Any]) -> GFNAlgorithm:
@@ -156,14 +164,36 @@ def learn(
 ) -> None:
     """Train to the end, writing checkpoints and curve.csv on the way and model.zip at the end."""
     model.set_logger(configure(str(args.out), ["tensorboard"]))
-    checkpoint = TrainingCheckpoint(args.out / "checkpoint.zip", args.every)
+    checkpoint = TrainingCheckpoint(
+        args.out / "checkpoint.zip", args.every, overwrite=args.overwrite
+    )
     curve = CurveFile(evaluation, args.out / "curve.csv")
     model.learn(
         total_trajectories=None if args.resume else args.trajectories,
-        callback=[*callbacks, evaluation, curve, checkpoint],
+        callback=[NewRun(args), *callbacks, evaluation, curve, checkpoint],
         progress_bar=True,
     )
     model.save(args.out / "model.zip")
+
+
+class NewRun(BaseCallback):
+    """Writes a new run's config.json, over an earlier run, when training begins and not before."""
+
+    def __init__(self, args: Options):
+        super().__init__()
+        self.args = args
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_training_start(self) -> None:
+        if self.args.resume:
+            return
+        folder = self.args.out
+        for name in RUN_FILES:  # --resume must not take an earlier run's for ours
+            (folder / name).unlink(missing_ok=True)
+        config = {**asdict(self.args), "out": str(folder), "overwrite": False}
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 class CurveFile(BaseCallback):

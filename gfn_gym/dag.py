@@ -7,11 +7,12 @@ class, so a new domain is one subclass.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from gymnasium import spaces
@@ -26,6 +27,7 @@ Actions = NDArray[np.integer[Any]]
 Mask = NDArray[np.bool_]
 """(n, n_actions) or (n, n_backward_actions); True = legal."""
 Floats = NDArray[np.float64]
+Self = TypeVar("Self", bound="DAG")
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,33 @@ class DAG(ABC):
         super().__init_subclass__(**kwargs)
         adapt_old_methods(cls)
 
+    def __new__(cls: type[Self], *args: Any, **kwargs: Any) -> Self:
+        if cls.__init__ is object.__init__ and (args or kwargs):
+            raise TypeError(f"{cls.__name__}() takes no arguments")
+        dag = super().__new__(cls)
+        # By object's own __setattr__: the DAG may be a frozen dataclass.
+        object.__setattr__(dag, "_arguments", _bound(cls, args, kwargs))
+        return dag
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.state_space})"
+
+    def arguments(self) -> dict[str, Any] | None:
+        """Return what the DAG was made with, so that ``type(dag)(**dag.arguments())`` is its equal.
+
+        Saved models hold these. A subclass whose argument is the path of a file returns what was
+        read from it instead; one that is changed after it was made returns None, as do those whose
+        arguments cannot be given by name: such a DAG is saved as it is, as code.
+        """
+        arguments: dict[str, Any] | None = getattr(self, "_arguments", None)
+        return None if arguments is None else dict(arguments)
 
     def structure(self) -> tuple[Any, ...]:
         """Return what two DAGs must share for a model of one to fit the other.
 
         The class, the states and the actions; a domain adds what their numbers stand for, where
-        its arguments decide that.
+        its arguments decide that: numbers, strings, arrays, and lists of these, which saved models
+        hold.
         """
         return type(self), self.state_space, self.n_actions, self.stop_action
 
@@ -263,6 +284,27 @@ class DAG(ABC):
         if mode != "ansi":
             raise ValueError(f"render mode {mode!r} is not one of {list(self.render_modes)}")
         return "\n".join(str(state.tolist()) for state in trajectory)
+
+
+def _bound(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+    """A constructor's arguments by name; None where they have none."""
+    if cls.__init__ is object.__init__:  # type: ignore[misc]
+        return {}
+    signature = inspect.signature(cls.__init__)  # type: ignore[misc]
+    try:
+        bound = signature.bind(None, *args, **kwargs)
+    except TypeError:  # __init__ itself says what is wrong with them
+        return None
+    parameters = list(signature.parameters.values())[1:]  # without self
+    arguments: dict[str, Any] = {}
+    for parameter in parameters:
+        if parameter.name not in bound.arguments:
+            continue
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
+            return None
+        value = bound.arguments[parameter.name]
+        arguments |= value if parameter.kind is parameter.VAR_KEYWORD else {parameter.name: value}
+    return arguments
 
 
 @lru_cache(maxsize=2)

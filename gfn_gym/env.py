@@ -125,7 +125,7 @@ class Simulator:
         transition.done[~legal] = True
         transition.log_backward[~legal] = 0.0
         transition.log_reward[~legal] = self.invalid_reward
-        transition.shaping[~legal] = -self.mdp.potential(self.states[~legal])
+        transition.shaping[~legal] = -self.mdp.potential_of(self.states[~legal])
         return transition
 
     def visible_mask(self) -> NDArray[np.int8]:

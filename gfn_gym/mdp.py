@@ -89,10 +89,10 @@ class MDP:
         self.dag = dag
         self.backward_policy = backward_policy
         self._backward_check = _BackwardCheck()
-        self.given_potential = _checked_potential(dag, potential)
+        self.potential = _checked_potential(dag, potential)
         self._initial_potential = 0.0
         if self.is_shaped:
-            self._initial_potential = float(self.potential(dag.initial_states(1))[0])
+            self._initial_potential = float(self.potential_of(dag.initial_states(1))[0])
         # −log of every number of parents that can be; s0's none counts as one.
         self._minus_log = -np.log(np.maximum(np.arange(dag.n_backward_actions + 1), 1))
         # One action per child is the common case; then an edge is one backward action, and
@@ -114,21 +114,21 @@ class MDP:
     @property
     def is_shaped(self) -> bool:
         """Whether there is a potential."""
-        return self.given_potential is not None
+        return self.potential is not None
 
-    def potential(self, states: States) -> Floats:
+    def potential_of(self, states: States) -> Floats:
         """Return Φ(s) − Φ(s0), float64 (n,); 0 without a potential.
 
         Raises:
             ValueError: it is not one finite number a state; the message names the state.
         """
-        if self.given_potential is None or not len(states):
+        if self.potential is None or not len(states):
             return np.zeros(len(states))
-        if isinstance(self.given_potential, str):
+        if isinstance(self.potential, str):
             values = check_numbers(self.dag.potential(states), states, self.dag, "the potential")
         else:
             values = check_numbers(
-                self.given_potential(states), states, "potential=", "one number a state"
+                self.potential(states), states, "potential=", "one number a state"
             )
         return values - self._initial_potential
 
@@ -137,10 +137,10 @@ class MDP:
 
         Φ(s') − Φ(s) where the construction goes on, −Φ(s) where it ends.
         """
-        if self.given_potential is None:
+        if self.potential is None:
             return np.zeros(len(states))
-        added = -self.potential(states)
-        added[~done] += self.potential(next_states[~done])
+        added = -self.potential_of(states)
+        added[~done] += self.potential_of(next_states[~done])
         return added
 
     # ---- the backward policy ----------------------------------------------------------------

@@ -125,7 +125,7 @@ def register(
     _domains[id] = domain
 
 
-def registered() -> list[str]:
+def registered_ids() -> list[str]:
     """Return the ids that were registered, in that order; terminating variants are left out."""
     return list(_domains)
 
@@ -140,6 +140,30 @@ def domain_of(dag: DAG) -> Domain | None:
             if _same_class(domain.dag, cls):
                 return domain
     return None
+
+
+def id_of(dag: DAG) -> str | None:
+    """Return the first id under which exactly this DAG's class is registered; or None."""
+    cls = type(dag)
+    name = f"{cls.__module__}:{cls.__qualname__}"
+    for domain in _domains.values():
+        if domain.dag is cls or (domain.dag == name and imported(name) is cls):
+            return domain.id
+    return None
+
+
+def registered(id: str) -> Domain:
+    """Return the domain of an id.
+
+    Raises:
+        ValueError: it isn't registered.
+    """
+    if id not in _domains:
+        raise ValueError(
+            f"no DAG is registered as {id!r}: first import the package that registers it; "
+            f"registered are {sorted(_domains)}"
+        )
+    return _domains[id]
 
 
 def _resolved(source: Any, dag: DAG) -> Any:

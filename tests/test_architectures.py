@@ -103,7 +103,7 @@ def test_a_network_of_ones_own_learns():
 def test_a_network_of_ones_own_is_saved_and_loaded(tmp_path):
     model = SoftDQN(AttentionOverCoordinates, "HypergridGFN-v0", policy_kwargs={"width": 8}, seed=0)
     model.save(tmp_path / "model")
-    loaded = SoftDQN.load(tmp_path / "model")
+    loaded = SoftDQN.load(tmp_path / "model", trusted=True)
     states = model.dag.initial_states(1)
     assert isinstance(loaded.policy.online.architecture, AttentionOverCoordinates)
     assert np.array_equal(loaded.policy.log_probs(states), model.policy.log_probs(states))

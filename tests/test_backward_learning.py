@@ -354,7 +354,7 @@ def test_resumed_is_as_never_interrupted(algorithm: Any, tmp_path: Path) -> None
         model.learn(400, lambda local, _: stop_at is None or local["self"].num_timesteps < stop_at)
         if stop_at is not None:
             model.save_checkpoint(tmp_path / "checkpoint.zip")
-            model = algorithm.resume(tmp_path / "checkpoint.zip").learn()
+            model = algorithm.resume(tmp_path / "checkpoint.zip", trusted=True).learn()
         return model
 
     whole, in_two = trained(None), trained(204)

@@ -292,7 +292,7 @@ def test_agents_of_every_kind_learn_small_molecules(algorithm: Any, tmp_path: Pa
     after = evaluate_exact(dag, as_policy(model))["total_variation"]
     assert after < 0.06 < before
     model.save(tmp_path / "model.zip")
-    again = as_policy(algorithm.load(tmp_path / "model.zip", device="cpu"))
+    again = as_policy(algorithm.load(tmp_path / "model.zip", device="cpu", trusted=True))
     assert evaluate_exact(dag, again)["total_variation"] == after
 
 
@@ -316,7 +316,7 @@ def test_predicts_and_loads(tmp_path: Path) -> None:
     model = SoftDQN("SmallBlockTreePolicy", GFNEnv(dag), seed=0, device="cpu", n_envs=4)
     model.learn(40)
     model.save(tmp_path / "model.zip")
-    again = SoftDQN.load(tmp_path / "model.zip", device="cpu")
+    again = SoftDQN.load(tmp_path / "model.zip", device="cpu", trusted=True)
     states = walks(dag)
     assert (again.policy.log_probs(states) == model.policy.log_probs(states)).all()
     observation, _ = GFNEnv(dag).reset()

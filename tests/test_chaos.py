@@ -20,7 +20,7 @@ import gfn_gym  # noqa: F401
 from gfn_gym import GFNVectorEnv
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.mdp import MDP, legal_actions, log_reward_of, sample_legal_actions
-from gfn_gym.registration import registered
+from gfn_gym.registration import registered_ids
 
 SIZES: dict[str, list[dict[str, Any]]] = {  # a few that differ; the default is always there
     "HypergridGFN": [{"ndim": 1, "height": 2}, {"ndim": 2, "height": 5}, {"ndim": 3, "height": 7}],
@@ -33,7 +33,7 @@ MODES = list(AutoresetMode)
 
 def cases() -> list[Any]:
     found = []
-    for id in registered():
+    for id in registered_ids():
         if id.rpartition("-v")[0] not in SIZES:
             continue  # registered by another test
         for kwargs in [{}, *SIZES[id.rpartition("-v")[0]]]:
@@ -42,7 +42,7 @@ def cases() -> list[Any]:
 
 
 def test_every_registered_environment_is_among_them() -> None:
-    ours = [id for id in registered() if id.split("-v")[0] in SIZES]
+    ours = [id for id in registered_ids() if id.split("-v")[0] in SIZES]
     assert len(ours) == len(SIZES) == 4
 
 

@@ -324,7 +324,7 @@ def test_training_that_a_reward_stops_can_be_saved_and_goes_on(tmp_path):
     assert 0 < stored <= stopped < 200
     model.save_checkpoint(tmp_path / "stopped.zip")
 
-    resumed = SoftDQN.resume(tmp_path / "stopped.zip")
+    resumed = SoftDQN.resume(tmp_path / "stopped.zip", trusted=True)
     assert (resumed.num_timesteps, resumed.replay_buffer.size()) == (stopped, stored)
     for going_on in (model, resumed):
         going_on.mdp.dag.reward.function.function.n = 10**6  # the service is up again

@@ -81,7 +81,7 @@ def test_values_shift_by_the_potential(name: str) -> None:
     env = with_potential(name, random_potential)
     plain, shaped = Tabular(with_potential(name, None)), Tabular(env)
     for state in plain.edges:
-        phi = env.mdp.potential(np.array([state]))[0]
+        phi = env.mdp.potential_of(np.array([state]))[0]
         assert shaped.value(state) == pytest.approx(plain.value(state) - phi, abs=1e-9)
 
 
@@ -153,7 +153,7 @@ def test_the_dags_own_potential_is_log_r_where_there_is_one(dag: DAG) -> None:
     mdp = MDP(dag, potential="dag")
     if dag.stop_action is not None:  # to stop then earns Φ(s0), everywhere
         stop = np.full(len(objects), dag.stop_action)
-        expected = dag.log_reward(objects) - mdp.potential(objects)
+        expected = dag.log_reward(objects) - mdp.potential_of(objects)
         assert mdp.step(objects, stop).rewards == pytest.approx(expected)
 
 

@@ -215,7 +215,7 @@ def test_the_preset_is_saved_with_the_model(
 ) -> None:
     model = ALGORITHMS[algorithm](POLICIES[domain], DOMAINS[domain](), preset=preset)
     model.save(tmp_path / "model")
-    loaded = ALGORITHMS[algorithm].load(tmp_path / "model")
+    loaded = ALGORITHMS[algorithm].load(tmp_path / "model", trusted=True)
     assert loaded.preset == preset and loaded.n_envs == model.n_envs
     assert loaded.lr_schedule(0.3) == model.lr_schedule(0.3)
 

@@ -250,6 +250,8 @@ def test_a_full_disk_stops_the_training_and_keeps_the_previous_checkpoint(tmp_pa
 def test_a_full_disk_may_be_warned_of_only(tmp_path: Path) -> None:
     result = run_worker(tmp_path, "SoftDQN", "steps", "warn", "60000")
     assert result.returncode == 0, result.stderr
+    assert "RuntimeWarning" in result.stderr and "the previous one is untouched" in result.stderr
+    assert "trajectories); training goes on" in result.stderr
     model = SoftDQN.resume(tmp_path / "checkpoint.zip")
     assert 0 < model.num_timesteps < 3200
 

@@ -191,7 +191,10 @@ def test_a_reward_and_a_backward_policy_of_the_users_are_saved(tmp_path: Path) -
     dag = Hypergrid(2, 4, reward=reward)
     model = trained(env=GFNEnv(dag, backward_policy=backward_policy))
     model.save(tmp_path / "model")
-    loaded = SoftDQN.load(tmp_path / "model")
+    code = r"model\.zip holds code.*dag\.reward .*backward_policy .*trusted=True"
+    with pytest.raises(ValueError, match=code):
+        SoftDQN.load(tmp_path / "model")
+    loaded = SoftDQN.load(tmp_path / "model", trusted=True)
     states = np.array([[1, 1], [2, 0]], dtype=np.int32)
     assert loaded.dag.log_reward(states).tolist() == [0.25, 0.5]
     ours, theirs = (m.mdp.log_backward(states, np.array([1, 1])) for m in (model, loaded))
@@ -348,7 +351,7 @@ def test_a_checkpoint_is_not_a_model_nor_a_model_a_checkpoint(tmp_path: Path) ->
     with pytest.raises(ValueError, match=r"checkpoint\.zip.* SoftDQN, not by MunchausenDQN"):
         MunchausenDQN.resume(tmp_path / "checkpoint.zip")
     (tmp_path / "text").write_text("no zip")
-    with pytest.raises(ValueError, match="text is not a checkpoint"):
+    with pytest.raises(ValueError, match="text is damaged, or was not written by GFN Gym"):
         SoftDQN.resume(tmp_path / "text")
     untrained = SoftDQN("MlpPolicy", GFNEnv(Hypergrid(2, 4)), **SMALL)
     with pytest.raises(ValueError, match="no training to checkpoint yet"):

@@ -95,7 +95,7 @@ def trajectories_to(
     dag = mdp.dag
     paths: list[list[tuple[Any, ...]]] = [[] for _ in objects]  # edges, the last one first
     if dag.stop_action is not None:
-        shaping = -mdp.potential(objects)
+        shaping = -mdp.potential_of(objects)
         for path, state, added in zip(paths, objects, shaping, strict=True):
             path.append((state, dag.stop_action, 0.0, added))
     rows, states = np.arange(len(objects)), objects

@@ -224,21 +224,28 @@ class TrajectoryBuffer:
         """Take from another buffer what is not saved: its DAG and its device."""
         self.dag, self.device = other.dag, other.device
 
+    def settings(self) -> dict[str, Any]:
+        """What :meth:`empty` needs to make one of the same size."""
+        return {"capacity": self.capacity}
+
+    def empty(self, capacity: int) -> TrajectoryBuffer:
+        """Return an empty one of another size; all else is as here."""
+        generator = np.random.Generator(type(self.generator.bit_generator)(0))
+        return TrajectoryBuffer(self.dag, capacity, self.n_envs, self.device, generator)
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint holds: finished trajectories, and those under way."""
-        nothing = np.zeros(0, dtype=self._states.dtype)
-        return {
-            "new": list(self.new),
-            "kept": list(self.kept),
-            "under way": [self._trajectory(row, 0.0, nothing) for row in range(self.n_envs)],
-        }
+        nothing = np.zeros(self._states.shape[2], dtype=self._states.dtype)
+        under_way = [self._trajectory(row, 0.0, nothing) for row in range(self.n_envs)]
+        parts = {"new": self.new, "kept": self.kept, "under way": under_way}
+        return {name: self._packed(part) for name, part in parts.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` gave."""
         self.reset()
-        self.new.extend(state["new"])
-        self.kept.extend(state["kept"])
-        under_way = state["under way"]
+        self.new.extend(_unpacked(state["new"]))
+        self.kept.extend(_unpacked(state["kept"]))
+        under_way = _unpacked(state["under way"])
         while self._states.shape[1] < max(len(part.actions) for part in under_way):
             self._grow()
         for row, part in enumerate(under_way):
@@ -251,3 +258,36 @@ class TrajectoryBuffer:
             if len(part.actions):
                 last = part.states[-1:].astype(self._reached.dtype), part.actions[-1:]
                 self._reached[row] = self.dag.step(*last)[0][0]
+
+    def _packed(self, trajectories: Sequence[Trajectory]) -> dict[str, Any]:
+        """m trajectories as a handful of arrays, whose n edges lie one after another."""
+        parts = list(zip(*trajectories, strict=True)) or [[]] * 5
+        states, actions, log_backward = (
+            np.concatenate([array[0, :0], *arrays])
+            for array, arrays in zip(
+                (self._states, self._actions, self._log_backward), parts[:3], strict=True
+            )
+        )
+        final = np.array(parts[4], self._states.dtype).reshape(-1, self._states.shape[2])
+        return {
+            "lengths": np.array([len(each) for each in parts[1]], np.int64),  # (m,)
+            "states": states,  # (n, d)
+            "actions": actions,  # (n,)
+            "log_backward": log_backward,  # (n,)
+            "log_reward": np.array(parts[3], np.float64),  # (m,)
+            "final": final,  # (m, d)
+        }
+
+
+def _unpacked(packed: dict[str, Any] | list[Trajectory]) -> list[Trajectory]:
+    """The trajectories again, in arrays of their own: a view would keep all of them alive."""
+    if isinstance(packed, list):  # as earlier checkpoints have them
+        return packed
+    ends = np.cumsum(packed["lengths"])[:-1]
+    columns = [
+        [part.copy() for part in np.split(packed[name], ends)] if len(packed["lengths"]) else []
+        for name in ("states", "actions", "log_backward")
+    ]
+    final = [row.copy() for row in packed["final"]]
+    rows = zip(*columns, packed["log_reward"].tolist(), final, strict=True)
+    return [Trajectory(*row) for row in rows]

@@ -278,7 +278,19 @@ class TransitionBuffer(ReplayBuffer):
         self.dag, self.device = other.dag, other.device
         self.backward_net = other.backward_net
 
-    # ---- checkpoints --------------------------------------------------------------------------
+    # ---- saving -------------------------------------------------------------------------------
+
+    def settings(self) -> dict[str, Any]:
+        """What :meth:`empty` needs to make one of the same size."""
+        return {"buffer_size": self.buffer_size * self.n_envs}
+
+    def empty(self, buffer_size: int) -> TransitionBuffer:
+        """Return an empty one of another size; all else is as here."""
+        generator = np.random.Generator(type(self.generator.bit_generator)(0))
+        arguments = self.dag, buffer_size, self.n_envs, self.device, self.alpha
+        made = TransitionBuffer(*arguments, generator)
+        made.backward_net = self.backward_net
+        return made
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint holds: the filled part, the priorities and the position."""
@@ -287,8 +299,8 @@ class TransitionBuffer(ReplayBuffer):
             "arrays": {name: array[:size] for name, array in self._arrays.items()},
             "weights": None if self.tree is None else self.tree.leaves[:size],
             "max_priority": self.max_priority,
-            "new": self._new,
-            "waiting": self._waiting,
+            "new": np.array(self._new, np.int64).reshape(-1, self.n_envs),
+            "waiting": [np.array(column) for column in zip(*self._waiting, strict=True)],
             "pos": self.pos,
             "full": self.full,
         }
@@ -299,8 +311,8 @@ class TransitionBuffer(ReplayBuffer):
             self._arrays[name][: len(array)] = array
         if self.tree is not None and len(state["weights"]):
             self.tree.set(np.arange(len(state["weights"])), state["weights"])
-        self.max_priority, self._new = state["max_priority"], state["new"]
-        self._waiting = list(state["waiting"])
+        self.max_priority, self._new = state["max_priority"], list(state["new"])
+        self._waiting = list(zip(*state["waiting"], strict=True))
         self.pos, self.full = state["pos"], state["full"]
 
 

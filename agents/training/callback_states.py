@@ -36,8 +36,14 @@ class CallbackStates:
         self._callback = callback
 
     def release(self) -> None:
-        """Keep the states only: the callbacks' locals would keep a model from being copied."""
+        """Keep the states only: the callbacks' locals would keep a model from being copied.
+
+        What a callback holds while a training runs, such as a lock, it gives up by ``release()``.
+        """
         self._saved = self.current()
+        for member in _members(self._callback):
+            if hasattr(member, "release"):
+                member.release()
         self._callback = None
 
     def current(self) -> States:
@@ -68,14 +74,15 @@ def _state_of(callback: BaseCallback) -> dict[str, Any]:
     counters = {"n_calls": callback.n_calls, "num_timesteps": callback.num_timesteps}
     if hasattr(callback, "state_dict"):
         return {"own": callback.state_dict(), "counters": counters}
-    arguments = inspect.signature(type(callback).__init__).parameters
-    kinds = (int, float, np.number, np.ndarray, list)
-    found = {
-        name: value
-        for name, value in vars(callback).items()
-        if isinstance(value, kinds) and name not in arguments and _plain(value)
-    }
+    found = {name: value for name, value in vars(callback).items() if _is_state(callback, name)}
     return {"own": None, "counters": {**found, **counters}}
+
+
+def _is_state(callback: BaseCallback, name: str) -> bool:
+    """Whether an attribute of a callback is a counter or a result, and no argument."""
+    value, arguments = vars(callback).get(name), inspect.signature(type(callback).__init__)
+    kinds = (int, float, np.number, np.ndarray, list)
+    return isinstance(value, kinds) and name not in arguments.parameters and _plain(value)
 
 
 def _plain(value: Any) -> bool:
@@ -88,6 +95,8 @@ def _plain(value: Any) -> bool:
 
 
 def _load_state(callback: BaseCallback, state: dict[str, Any]) -> None:
-    vars(callback).update(state["counters"])
+    # A file may give numbers to what are numbers here, and not, say, another path to a callback.
+    counters = state["counters"].items()
+    vars(callback).update({name: value for name, value in counters if _is_state(callback, name)})
     if state["own"] is not None:
         callback.load_state_dict(state["own"])  # type: ignore[attr-defined]

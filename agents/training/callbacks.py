@@ -13,11 +13,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from gfn_gym.arguments import flag
 from gfn_gym.dag import DAG
 from gfn_gym.evaluation import Policy, elbo, evaluate_exact, initial_log_flow, sample
 from gfn_gym.graph import enumerate_graph
 
 from ..evaluation import as_policy, backward_policy_of, dag_of
+from .archive import run_of
 from .atomic_files import replaced, require_writable
 from .frequency import Frequency
 
@@ -39,6 +41,8 @@ class EvaluationCallback(BaseCallback):
         monitor: the metric by which the best model is chosen.
         monitor_mode: whether its least ("min") or its largest ("max") value is best.
         max_states: refuse to enumerate DAGs with more states.
+        overwrite: whether ``best_model.zip`` may be another run's; otherwise that is refused
+            before the training begins. The run that was resumed is the same run.
 
     Attributes:
         history: one dict an evaluation: timesteps, trajectories, cpu_seconds of training (this
@@ -57,6 +61,7 @@ class EvaluationCallback(BaseCallback):
         monitor_mode: str = "min",
         max_states: int = 1_000_000,
         verbose: int = 0,
+        overwrite: bool = False,
     ):
         super().__init__(verbose)
         if monitor_mode not in ("min", "max"):
@@ -66,6 +71,8 @@ class EvaluationCallback(BaseCallback):
         self.monitor, self.monitor_mode = monitor, monitor_mode
         self.max_states = max_states
         self.save_path = None if best_model_save_path is None else Path(best_model_save_path)
+        self.overwrite = flag("overwrite", overwrite)
+        self._wrote = False  # best_model.zip is ours
         self._dag: DAG | None = None
         self._clock = 0.0
         self._forget()
@@ -86,11 +93,26 @@ class EvaluationCallback(BaseCallback):
             self._metrics = self.metrics or exact_metrics(self.model, self.max_states)
 
     def _on_training_start(self) -> None:
+        self._refuse_another_runs()
         self._clock = time.process_time()
         if self.history and self.model.num_timesteps < self.history[-1]["timesteps"]:
             self._forget()  # counting has started anew
         if not self.history:
             self._evaluate()
+
+    def _refuse_another_runs(self) -> None:
+        """Raise an error where the best model is another run's, which may be better than ours."""
+        if self.save_path is None or self._wrote or self.overwrite:
+            return
+        path, run = self.save_path / "best_model.zip", getattr(self.model, "run", None)
+        resumed = self.best is not None and run is not None and run_of(path) == run
+        if path.exists() and not resumed:
+            raise FileExistsError(
+                17,
+                "an earlier run's best model is there: choose another best_model_save_path, or "
+                "pass overwrite=True to replace it",
+                str(path),
+            )
 
     def _on_rollout_start(self) -> None:
         if self.frequency.due(self.model):
@@ -127,6 +149,7 @@ class EvaluationCallback(BaseCallback):
             if self.save_path is not None:
                 with replaced(self.save_path / "best_model.zip", "best model") as file:
                     self.model.save(file)
+                self._wrote = True
         self._clock = time.process_time()
 
     def state_dict(self) -> dict[str, Any]:

@@ -80,7 +80,15 @@ class TrainingLoop(OffPolicyAlgorithm):
         total_timesteps = self._total_timesteps  # SB3's progress bar reads it from the locals
         self._callback_states.attach(callback, restore=self._resumed)
         self._resumed = False
-        callback.on_training_start(locals(), globals())
+        try:
+            callback.on_training_start(locals(), globals())
+            self._collect_and_train(callback, log_interval)
+            callback.on_training_end()
+        finally:
+            self._callback_states.release()
+        return self
+
+    def _collect_and_train(self, callback: BaseCallback, log_interval: int | None) -> None:
         train_freq = cast(TrainFreq, self.train_freq)
         while self._progress() < 1:
             rollout = self.collect_rollouts(
@@ -92,9 +100,6 @@ class TrainingLoop(OffPolicyAlgorithm):
                 steps = self.gradient_steps
                 self.train(steps if steps >= 0 else self._fresh, self.batch_size)
             self._fresh = 0
-        callback.on_training_end()
-        self._callback_states.release()
-        return self
 
     def _set_horizon(self, timesteps: int | None, trajectories: int | None, reset: bool) -> bool:
         """Fix the totals before SB3's set-up; return whether to start counting anew."""

@@ -83,7 +83,7 @@ def _model(experiment: Experiment, run: Run, seed: int) -> Any:
         raise ValueError(f"gfn_gym.agents has no {run.agent}, only {', '.join(sorted(there))}")
     checkpoint = experiment.checkpoint(run, seed)
     if checkpoint.exists():
-        return algorithm.resume(checkpoint, device="cpu")
+        return algorithm.resume(checkpoint, device="cpu", trusted=True)  # written here
     if experiment.rows(run, seed)[1:]:
         path = experiment.csv(run, seed)
         raise ValueError(f"there is no {checkpoint} to resume from: to train again, remove {path}")

@@ -119,6 +119,12 @@ class Molecule(DAG):
         self._entries = EntryClasses(self.vocabulary, self._canonical)
         self._known_symmetries = LastBatches(self.initial_states(1), 0.0)
 
+    def arguments(self) -> dict[str, Any] | None:
+        arguments = super().arguments()
+        if arguments is not None and isinstance(arguments.get("blocks"), (str, Path)):
+            arguments["blocks"] = self.vocabulary.pairs  # the file may be another by then
+        return arguments
+
     def __repr__(self) -> str:
         return f"Molecule({self.vocabulary!r}, {self.min_blocks} to {self.max_blocks} blocks)"
 
@@ -133,7 +139,7 @@ class Molecule(DAG):
         return Trees.of(states, self.max_blocks)
 
     def structure(self) -> tuple[Any, ...]:
-        return *super().structure(), self.vocabulary
+        return *super().structure(), self.vocabulary.pairs
 
     # ---- construction -----------------------------------------------------------------------
 

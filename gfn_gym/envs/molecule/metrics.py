@@ -172,7 +172,7 @@ class TanimotoModes:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint holds: the modes."""
-        return {"states": self.states}
+        return {"states": np.array(self.states)}  # one array, however many modes
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` gave."""
