@@ -22,8 +22,9 @@ def check_dag(dag: DAG, max_states: int = 100_000) -> None:
     backward trajectory ends at s0; that there is no cycle; that rows are canonical (the two
     directions meet in the same rows); that nothing writes into the rows that it is given; that
     P_B sums to one over the edges into each state; that log R is finite, and ``log_partition``
-    log Σ R where it is given; that observations lie in their space and, unless ``states_of`` is
-    left out (NotImplementedError: they lose information), give their states back.
+    log Σ R where it is given; that no trajectory is longer than ``max_trajectory_length``; that
+    observations lie in their space and, unless ``states_of`` is left out (NotImplementedError:
+    they lose information), give their states back.
 
     Args:
         dag: a DAG at a small size.
@@ -51,6 +52,7 @@ def check_dag(dag: DAG, max_states: int = 100_000) -> None:
     except ValueError as error:
         raise DAGError(str(error)) from error
     _check_log_partition(graph)
+    _check_trajectory_length(graph)
 
 
 def _require(good: Mask | np.bool_, states: States, what: str) -> None:
@@ -140,6 +142,15 @@ def _check_log_partition(graph: Graph) -> None:
     given, summed = graph.dag.log_partition(), graph.log_partition()
     if given is not None and not np.isclose(given, summed, rtol=0, atol=1e-6):
         raise DAGError(f"log_partition() is {given}, but log Σ R over all objects is {summed}")
+
+
+def _check_trajectory_length(graph: Graph) -> None:
+    given = graph.dag.max_trajectory_length()
+    found = len(graph.layers) - 2 + (graph.dag.stop_action is not None)
+    if given is not None and given < found:
+        raise DAGError(
+            f"max_trajectory_length() is {given}, but one trajectory has {found} actions"
+        )
 
 
 def _check_stop(dag: DAG, states: States) -> None:

@@ -167,6 +167,13 @@ class DAG(ABC):
         """Return log Z = log Σ_x R(x) where a closed form is known, else None."""
         return None
 
+    def max_trajectory_length(self) -> int | None:
+        """Return how many actions a trajectory has at most, the stop included; None: unknown.
+
+        An upper bound will do: only time limits are compared with it.
+        """
+        return None
+
     # ---- what other libraries see -----------------------------------------------------------
 
     @property

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium
+from gymnasium.vector import VectorEnv
+from stable_baselines3.common.vec_env import VecEnv
 
 from gfn_gym.dag import DAG
 from gfn_gym.registration import domain_of
@@ -37,7 +39,10 @@ def with_presets(init: Callable[..., None]) -> Callable[..., None]:
         if preset is not None and outermost:  # else a subclass has applied it already
             env = gymnasium.make(env) if isinstance(env, str) else env
             dag = as_vec_env(env, 1).dag
-            policy, given = _merged(preset_values(type(self), dag, preset), policy, dag, given)
+            settings = preset_values(type(self), dag, preset)
+            if isinstance(env, (VecEnv, VectorEnv)):
+                settings.pop("n_envs", None)  # the environment's size wins over the preset's
+            policy, given = _merged(settings, policy, dag, given)
         init(self, policy, env, *args, preset=preset, **given)
 
     return with_preset

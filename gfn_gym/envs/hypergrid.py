@@ -173,6 +173,10 @@ class Hypergrid(DAG):
         # The inner bands lie inside the outer ones, so the least band of any coordinate decides.
         return self._log_levels.take(self._bands.take(states.T).min(axis=0))
 
+    def max_trajectory_length(self) -> int:
+        """Return ndim·(height − 1) + 1: to the far corner, and the stop."""
+        return self.ndim * (self.height - 1) + 1
+
     def log_partition(self) -> float | None:
         """Return log Z of the built-in rewards, in closed form for grids of any size.
 
