@@ -63,7 +63,7 @@ class DictObservation(gymnasium.Wrapper[Any, Any, Any, Any], RecordConstructorAr
         return {self.observation_key: observation, self.mask_key: mask}
 
 
-class DictVectorObservation(gymnasium.vector.VectorWrapper[Any, Any, Any, Any, Any]):
+class DictVectorObservation(gymnasium.vector.VectorWrapper):
     """:class:`DictObservation` for the native vector environment, in all three autoreset modes.
 
     Args:
