@@ -64,7 +64,7 @@ def main() -> None:
 
     policy = policy_from_logits(dag, logits_of, observation=WithMask(Observer(dag)).observe)
     print(f"total variation before: {evaluate_exact(dag, policy)['total_variation']:.4f}")
-    while algorithm.metrics.peek("num_env_steps_sampled_lifetime", default=0) < args.timesteps:
+    for _ in range(args.timesteps // 2000):  # train_batch_size
         algorithm.train()
     print(f"total variation after: {evaluate_exact(dag, policy)['total_variation']:.4f}")
     algorithm.stop()
