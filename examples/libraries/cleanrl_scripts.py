@@ -28,7 +28,7 @@ from gfn_gym.evaluation import evaluate_exact, policy_from_logits
 COMMIT = "fe8d8a03c41a7ef5b523e2e354bd01c363e786bb"
 URL = f"https://raw.githubusercontent.com/vwxyzjn/cleanrl/{COMMIT}/cleanrl/ppo.py"
 SHA256 = "d8dfbb7ac0b21e747b77d6e6673e566db4d6cdacc83bcebcd19cf87ad0e459ae"
-PPO = """--total-timesteps 20000 --gamma 1 --ent-coef 1 --learning-rate 1e-3 --no-norm-adv
+PPO = """--total-timesteps 10000 --gamma 1 --ent-coef 1 --learning-rate 1e-3 --no-norm-adv
     --no-clip-vloss --no-cuda"""
 
 

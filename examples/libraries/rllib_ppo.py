@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ndim", type=int, default=2)
     parser.add_argument("--height", type=int, default=8)
-    parser.add_argument("--timesteps", type=int, default=20_000)
+    parser.add_argument("--timesteps", type=int, default=10_000)
     args = parser.parse_args()
     kwargs = {"ndim": args.ndim, "height": args.height}
     dag = make_env(kwargs).get_wrapper_attr("dag")

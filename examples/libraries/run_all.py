@@ -46,7 +46,7 @@ SB3 = "stable-baselines3"
 RUNS = {
     "maskable_ppo": Run(
         "sb3-contrib", "MaskablePPO", "maskable_ppo.py", SB3, ("sb3-contrib",), "masks",
-        ("--timesteps", "20000"),
+        ("--timesteps", "50000"),
     ),
     "sb3_ppo": Run(
         "Stable-Baselines3", "PPO", "sb3_terminate.py", SB3, (SB3,), "the Terminate variant",

@@ -33,7 +33,7 @@ class Args:
     """Number of coordinates of the grid."""
     height: int = 8
     """Number of values of a coordinate."""
-    timesteps: int = 40_000
+    timesteps: int = 20_000
     """Environment steps."""
     seed: int = 0
     """Seed of everything random."""

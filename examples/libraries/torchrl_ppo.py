@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ndim", type=int, default=2)
     parser.add_argument("--height", type=int, default=8)
-    parser.add_argument("--timesteps", type=int, default=20_000)
+    parser.add_argument("--timesteps", type=int, default=8_000)
     args = parser.parse_args()
     torch.manual_seed(0)
     made = gymnasium.make("HypergridGFN-v0", ndim=args.ndim, height=args.height)
