@@ -263,6 +263,7 @@ def test_n_envs_may_not_contradict_a_batch(make: Callable[[], Any]) -> None:
     with pytest.raises(ValueError, match="n_envs=16, but env holds 6 environments already"):
         SoftDQN("MlpPolicy", make(), n_envs=16)
     assert SoftDQN("MlpPolicy", make(), n_envs=6).n_envs == 6
+    assert SoftDQN("MlpPolicy", single()).n_envs == 16
     assert SoftDQN("MlpPolicy", make(), preset="fast").n_envs == 6
 
 
