@@ -318,7 +318,7 @@ def test_as_policy_refuses_another_dag_and_evaluation_names_both() -> None:
     model, larger = make(), Hypergrid(2, 5)
     with pytest.raises(ValueError, match=r"height=5.* height=4"):
         as_policy(model, larger)
-    with pytest.raises(ValueError, match=r"trained on .*height=4.* values up to \[4, 4\]"):
+    with pytest.raises(ValueError, match=r"made for .*height=4.* values up to \[4, 4\]"):
         evaluate_exact(larger, as_policy(model))
 
 
