@@ -18,7 +18,7 @@ PY := .venv/bin/python
 PEERS_PY := .venv-peers/bin/python
 PIP_INSTALL := -m pip --disable-pip-version-check install
 
-.PHONY: help demo test chaos lint peers clean distclean
+.PHONY: help demo test chaos lint peers libraries clean distclean
 
 help:
 	@echo "make demo       train on the hypergrid, about a minute"
@@ -26,8 +26,9 @@ help:
 	@echo "make chaos      fuzz every environment, millions of steps"
 	@echo "make lint       ruff and mypy only"
 	@echo "make peers      .venv-peers, with the libraries that benchmarks compare against"
+	@echo "make libraries  train with every library, each in an environment of its own"
 	@echo "make clean      remove caches and build folders"
-	@echo "make distclean  remove both virtual environments as well (runs/ always stays)"
+	@echo "make distclean  remove the virtual environments as well (runs/ always stays)"
 
 demo: .venv/.installed
 	$(PY) examples/hypergrid.py $(DEMO_ARGS)
@@ -53,6 +54,9 @@ lint: .venv/.installed
 
 peers: .venv-peers/.installed
 
+libraries:
+	$(PYTHON) examples/libraries/run_all.py
+
 .venv/.installed: setup.cfg pyproject.toml constraints.txt
 	@$(call ensure_venv,.venv)
 	$(PY) $(PIP_INSTALL) -c constraints.txt -e '.[all]'
@@ -68,7 +72,7 @@ clean:
 	find agents benchmarks examples gfn_gym tests -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf .venv .venv-peers
+	rm -rf .venv .venv-peers .venv-libraries
 
 # Asks for pip, not only for python, since an interrupted `python -m venv` leaves one without the
 # other.

@@ -66,7 +66,7 @@ class GFNAlgorithm(TrainingLoop):
         env: an environment id, a GFN environment, or a VecEnv of them.
         learning_rate: a number, or a function of the progress that remains, from 1 to 0.
         preset: the name of settings that were registered for this environment, or None.
-        n_envs: constructions stepped together, where ``env`` is not a VecEnv already.
+        n_envs: constructions stepped together; None: 16, or those of a VecEnv.
         exploration_initial_eps, exploration_final_eps, exploration_fraction: ε, the chance of a
             uniform legal action, at the start, after that share of the training, and linear
             between.
@@ -103,7 +103,7 @@ class GFNAlgorithm(TrainingLoop):
         learning_rate: float | Schedule = 1e-3,
         *,
         preset: str | None = None,
-        n_envs: int = 16,
+        n_envs: int | None = None,
         exploration_initial_eps: float = 0.0,
         exploration_final_eps: float = 0.0,
         exploration_fraction: float = 1.0,
@@ -114,10 +114,15 @@ class GFNAlgorithm(TrainingLoop):
         _init_setup_model: bool = True,
         **settings: Any,
     ):
-        n_envs = whole("n_envs", n_envs, least=1)
+        size = 16 if n_envs is None else whole("n_envs", n_envs, least=1)
         whole("verbose", settings.get("verbose", 0), least=0)  # SB3 reads it at once
         if env is not None:
-            env = as_vec_env(env, n_envs)
+            env = as_vec_env(env, size)
+            if n_envs is not None and env.num_envs != size:
+                raise ValueError(
+                    f"n_envs={n_envs}, but env holds {env.num_envs} environments already: leave "
+                    "n_envs out, or make it of that size"
+                )
             check_reads_back(env)
             policy = policy_of(env.dag) if policy == "auto" else policy
         elif policy == "auto":

@@ -59,7 +59,7 @@ class EntropicPPO(TrajectoryAlgorithm):
         preset: the name of settings that were registered for this environment, such as "paper" or
             "fast" (see :mod:`gfn_gym.agents.presets`); explicit arguments win. None: the defaults
             here.
-        n_envs: constructions stepped together, where ``env`` is not a VecEnv already.
+        n_envs: constructions stepped together; None: 16, or those of a VecEnv.
         learning_rate: of the policy; a number, or a function of the progress that remains, from 1
             to 0.
         value_learning_rate: of V, likewise; None: a third of ``learning_rate``.
@@ -104,7 +104,7 @@ class EntropicPPO(TrajectoryAlgorithm):
         env: GymEnv | str | None,
         *,
         preset: str | None = None,
-        n_envs: int = 16,
+        n_envs: int | None = None,
         learning_rate: float | Schedule = 1e-3,
         value_learning_rate: float | Schedule | None = None,
         train_freq: int | tuple[int, str] = (16, "episode"),

@@ -46,7 +46,7 @@ class MunchausenDQN(SoftDQN):
             here.
         munchausen_alpha: α in [0, 1); 0 is SoftDQN.
         munchausen_l0: l0 < 0, well below every λ·log π of the optimum.
-        n_envs: constructions stepped together, where ``env`` is not a VecEnv already.
+        n_envs: constructions stepped together; None: 16, or those of a VecEnv.
         learning_rate: a number, or a function of the progress that remains, from 1 to 0.
         buffer_size: transitions kept for replay.
         learning_starts: environment steps before the first update, or (n, "episode").
@@ -110,7 +110,7 @@ class MunchausenDQN(SoftDQN):
         preset: str | None = None,
         munchausen_alpha: float = 0.15,
         munchausen_l0: float = -100.0,
-        n_envs: int = 16,
+        n_envs: int | None = None,
         learning_rate: float | Schedule = 1e-3,
         buffer_size: int = 100_000,
         learning_starts: int | tuple[int, str] = (256, "episode"),

@@ -217,7 +217,7 @@ class GFNPolicy(BasePolicy):
             width, largest = len(space.nvec), states.max(axis=0)
             if states.shape[1] != width or (largest >= space.nvec).any():
                 raise ValueError(
-                    f"the model was trained on {self.dag!r}, but is asked about states of width "
+                    f"the model was made for {self.dag!r}, but is asked about states of width "
                     f"{states.shape[1]} with values up to {largest.tolist()}: another DAG's"
                 )
 

@@ -44,7 +44,7 @@ class SoftActorCritic(TransitionAlgorithm):
         preset: the name of settings that were registered for this environment, such as "paper" or
             "fast" (see :mod:`gfn_gym.agents.presets`); explicit arguments win. None: the defaults
             here.
-        n_envs: constructions stepped together, where ``env`` is not a VecEnv already.
+        n_envs: constructions stepped together; None: 16, or those of a VecEnv.
         learning_rate: the actor's: a number, or a function of the progress that remains.
         q_learning_rate: the critics', likewise.
         buffer_size: transitions kept for replay.
@@ -98,7 +98,7 @@ class SoftActorCritic(TransitionAlgorithm):
         env: GymEnv | str | None,
         *,
         preset: str | None = None,
-        n_envs: int = 16,
+        n_envs: int | None = None,
         learning_rate: float | Schedule = 1e-3,
         q_learning_rate: float | Schedule = 1e-2,
         buffer_size: int = 100_000,

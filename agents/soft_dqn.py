@@ -41,7 +41,7 @@ class SoftDQN(TransitionAlgorithm):
         preset: the name of settings that were registered for this environment, such as "paper" or
             "fast" (see :mod:`gfn_gym.agents.presets`); explicit arguments win. None: the defaults
             here.
-        n_envs: constructions stepped together, where ``env`` is not a VecEnv already.
+        n_envs: constructions stepped together; None: 16, or those of a VecEnv.
         learning_rate: a number, or a function of the progress that remains, from 1 to 0.
         buffer_size: transitions kept for replay.
         learning_starts: environment steps before the first update, or (n, "episode").
@@ -108,7 +108,7 @@ class SoftDQN(TransitionAlgorithm):
         env: GymEnv | str | None,
         *,
         preset: str | None = None,
-        n_envs: int = 16,
+        n_envs: int | None = None,
         learning_rate: float | Schedule = 1e-3,
         buffer_size: int = 100_000,
         learning_starts: int | tuple[int, str] = (256, "episode"),

@@ -36,7 +36,7 @@ class SubTrajectoryBalance(TrajectoryAlgorithm):
             "fast" (see :mod:`gfn_gym.agents.presets`); explicit arguments win. None: the defaults
             here.
         subtb_lambda: λ, above 0.
-        n_envs: constructions stepped together, where ``env`` is not a VecEnv already.
+        n_envs: constructions stepped together; None: 16, or those of a VecEnv.
         learning_rate: of P_F, and of P_B where learnt; a number, or a function of the progress that
             remains, from 1 to 0.
         train_freq: (n, "episode"): one round of updates per n finished trajectories, on these n; n
@@ -70,7 +70,7 @@ class SubTrajectoryBalance(TrajectoryAlgorithm):
         *,
         preset: str | None = None,
         subtb_lambda: float = 0.9,
-        n_envs: int = 16,
+        n_envs: int | None = None,
         learning_rate: float | Schedule = 1e-3,
         train_freq: int | tuple[int, str] = (16, "episode"),
         gradient_steps: int = 1,

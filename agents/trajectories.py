@@ -40,7 +40,7 @@ class TrajectoryAlgorithm(GFNAlgorithm):
         env: GymEnv | str | None,
         *,
         preset: str | None = None,
-        n_envs: int = 16,
+        n_envs: int | None = None,
         learning_rate: float | Schedule = 1e-3,
         train_freq: int | tuple[int, str] = (16, "episode"),
         gradient_steps: int = 1,

@@ -32,7 +32,7 @@ class TrajectoryBalance(TrajectoryAlgorithm):
         preset: the name of settings that were registered for this environment, such as "paper" or
             "fast" (see :mod:`gfn_gym.agents.presets`); explicit arguments win. None: the defaults
             here.
-        n_envs: constructions stepped together, where ``env`` is not a VecEnv already.
+        n_envs: constructions stepped together; None: 16, or those of a VecEnv.
         learning_rate: of P_F, and of P_B where learnt; a number, or a function of the progress that
             remains, from 1 to 0.
         log_z_learning_rate: of log Z, which begins at 0 and has no weight decay; a number, or a
@@ -67,7 +67,7 @@ class TrajectoryBalance(TrajectoryAlgorithm):
         env: GymEnv | str | None,
         *,
         preset: str | None = None,
-        n_envs: int = 16,
+        n_envs: int | None = None,
         learning_rate: float | Schedule = 1e-3,
         log_z_learning_rate: float | Schedule = 0.1,
         train_freq: int | tuple[int, str] = (16, "episode"),

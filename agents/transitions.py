@@ -37,7 +37,7 @@ class TransitionAlgorithm(GFNAlgorithm):
         env: GymEnv | str | None,
         *,
         preset: str | None = None,
-        n_envs: int = 16,
+        n_envs: int | None = None,
         learning_rate: float | Schedule = 1e-3,
         buffer_size: int = 100_000,
         learning_starts: int | tuple[int, str] = (256, "episode"),

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Sequence
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker
 from numpy.typing import NDArray
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecMonitor
@@ -22,11 +20,10 @@ from gfn_gym.mdp import MDP, Transition
 from gfn_gym.observation import Observer
 from gfn_gym.vector_env import GFNVectorEnv
 
+from .wrapped import refuse, unwrap
+
 if TYPE_CHECKING:
     from .replay.trajectory import Trajectory
-
-TRANSPARENT = (PassiveEnvChecker, OrderEnforcing, Monitor)
-"""Wrappers that change neither observation nor action nor reward: they are seen through."""
 
 
 class GFNVecEnv(VecEnv):
@@ -184,7 +181,9 @@ def as_vec_env(env: Any, n_envs: int) -> GFNVecEnv:
         n_envs: how many, where ``env`` is a single one.
 
     Raises:
-        TypeError: it is not a GFN environment, or a wrapper changes what the agent would see.
+        TypeError: it is not a GFN environment, a wrapper changes what the agent would see, or a
+            batch of another kind cannot be stepped natively; the message says what to pass.
+        ValueError: a VecEnv mixes different environments.
     """
     if isinstance(env, GFNVecEnv):
         return env
@@ -192,6 +191,8 @@ def as_vec_env(env: Any, n_envs: int) -> GFNVecEnv:
         env = gymnasium.make(env)
     if isinstance(env, GFNVectorEnv):
         return GFNVecEnv(env.mdp, env.num_envs, env.observer.name)
+    if isinstance(env, gymnasium.vector.VectorEnv):
+        _refuse_vector_env(env)
     if isinstance(env, VecEnv):
         first, *others = _members(env)
         for other in others:
@@ -202,7 +203,7 @@ def as_vec_env(env: Any, n_envs: int) -> GFNVecEnv:
                 )
         return first if isinstance(first, GFNVecEnv) else _batch(first, env.num_envs)
     if isinstance(env, gymnasium.Env):
-        return _batch(_unwrap(env), n_envs)
+        return _batch(unwrap(env), n_envs)
     raise TypeError(f"env={env!r} is neither an environment id, an environment nor a VecEnv")
 
 
@@ -234,7 +235,7 @@ def _batch(env: GFNEnv, n_envs: int) -> GFNVecEnv:
 def _members(env: VecEnv) -> list[Any]:
     while isinstance(env, VecEnvWrapper):
         if not isinstance(env, VecMonitor):
-            _refuse(env)
+            refuse(env, "may change observation, action or reward")
         env = env.venv
     if isinstance(env, GFNVecEnv):
         return [env]
@@ -243,27 +244,7 @@ def _members(env: VecEnv) -> list[Any]:
             f"{type(env).__name__} cannot be turned into the native batch: pass the environment, "
             "its id or a DummyVecEnv, and n_envs for the size; it steps faster in one process"
         )
-    return [_unwrap(member) for member in env.envs]
-
-
-def _unwrap(env: gymnasium.Env[Any, Any]) -> GFNEnv:
-    if not isinstance(env.unwrapped, GFNEnv):
-        raise TypeError(
-            f"{env} is not a GFN environment: this agent needs action masks and the reward of "
-            "Theorem 1 (arXiv:2310.12934); define a gfn_gym.DAG and register it"
-        )
-    while isinstance(env, gymnasium.Wrapper):
-        if not isinstance(env, TRANSPARENT):
-            _refuse(env)
-        if isinstance(env, Monitor) and env.results_writer is not None:
-            warnings.warn(
-                "training runs on a native batch, not on this environment: Monitor's file will "
-                "not be written; use the model's logger",
-                stacklevel=4,
-            )
-        env = env.env
-    assert isinstance(env, GFNEnv)
-    return env
+    return [unwrap(member) for member in env.envs]
 
 
 def made_alike(a: Any, b: Any) -> bool:
@@ -290,8 +271,14 @@ def made_alike(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def _refuse(wrapper: Any) -> None:
+def _refuse_vector_env(env: gymnasium.vector.VectorEnv[Any, Any, Any]) -> NoReturn:
+    if isinstance(env.unwrapped, GFNVectorEnv):
+        raise TypeError(
+            f"the wrapper {type(env).__name__} around a GFNVectorEnv would be bypassed: pass "
+            "env.unwrapped, the GFNVectorEnv itself"
+        )
     raise TypeError(
-        f"the wrapper {type(wrapper).__name__} may change observation, action or reward, and "
-        "training on the native batch would bypass it: remove it, or write it into the DAG"
+        f"{type(env.unwrapped).__name__} steps its environments one by one: pass an environment "
+        "or its id, and n_envs for the size, or what gymnasium.make_vec(…, "
+        "vectorization_mode='vector_entry_point') returns"
     )

@@ -30,8 +30,8 @@ def main() -> None:
     dag = Molecule(blocks="pdb105", reward="seh")
     assert isinstance(dag.reward, Seh)
     fields = [[m[name] for m in molecules] for name in ("blocks", "bonds", "stems")]
-    states, smiles = dag.states_of_blocks(*fields), [m["smiles"] for m in molecules]
-    assembler = dag.reward.assembler
+    states, assembler = dag.states_of_blocks(*fields), dag.reward.assembler
+    smiles = assembler.smiles(states)
     proxy = Proxy(downloads.proxy_weights())
 
     def from_smiles(rows: slice) -> None:

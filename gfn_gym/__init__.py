@@ -1,8 +1,12 @@
 """GFN Gym: generative flow networks as reinforcement learning environments.
 
 Importing registers the environments with Gymnasium. Needs numpy and gymnasium only; the agents
-(torch, stable-baselines3) are in :mod:`gfn_gym.agents`.
+(torch, stable-baselines3) are in :mod:`gfn_gym.agents`. The modules, ``gfn_gym.wrappers`` and
+``gfn_gym.evaluation`` for example, are loaded when they are first asked for.
 """
+
+import importlib
+from typing import TYPE_CHECKING
 
 from gfn_gym.checks import check_dag
 from gfn_gym.dag import DAG
@@ -63,3 +67,15 @@ register(
     policy="MlpPolicy",
     presets="gfn_gym.agents.presets.ising:PRESETS",
 )
+
+_MODULES = ("agents", "envs", "evaluation", "graph", "wrappers")
+
+if not TYPE_CHECKING:  # a checker would take any name for one of ours
+
+    def __getattr__(name):
+        if name in _MODULES:
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        return sorted({*globals(), *_MODULES})

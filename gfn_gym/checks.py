@@ -23,7 +23,8 @@ def check_dag(dag: DAG, max_states: int = 100_000) -> None:
     P_B sums to one over the edges into each state; that ``parallel_candidates`` leaves out none;
     that arrays are fresh at every call; that log R is finite, and a function of the state alone,
     and ``log_partition`` log Σ R where it is given; that a potential, where there is one, is finite
-    and the same for the same state; that observations lie in their space and,
+    and the same for the same state; that no trajectory is longer than ``max_trajectory_length``;
+    that observations lie in their space and,
     unless ``states_of`` is left out (NotImplementedError: they lose information), give their
     states back, and that ``other_observations`` lie in theirs.
 
@@ -57,6 +58,7 @@ def check_dag(dag: DAG, max_states: int = 100_000) -> None:
         raise DAGError(str(error)) from error
     _check_log_partition(graph)
     _check_potential(graph)
+    _check_trajectory_length(graph)
 
 
 def _require(good: Mask | np.bool_, states: States, what: str) -> None:
@@ -174,6 +176,15 @@ def _check_potential(graph: Graph) -> None:
     same = np.isclose(together, backwards, rtol=1e-9, atol=1e-9)
     same[-1] &= np.isclose(together[-1], alone[0], rtol=1e-9, atol=1e-9)
     _require(same, states, "potential must return the same for the same state")
+
+
+def _check_trajectory_length(graph: Graph) -> None:
+    given = graph.dag.max_trajectory_length()
+    found = len(graph.layers) - 2 + (graph.dag.stop_action is not None)
+    if given is not None and given < found:
+        raise DAGError(
+            f"max_trajectory_length() is {given}, but one trajectory has {found} actions"
+        )
 
 
 def _check_stop(dag: DAG, states: States) -> None:

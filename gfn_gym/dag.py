@@ -226,6 +226,13 @@ class DAG(ABC):
         """
         return -100.0
 
+    def max_trajectory_length(self) -> int | None:
+        """Return how many actions a trajectory has at most, the stop included; None: unknown.
+
+        An upper bound will do: only time limits are compared with it.
+        """
+        return None
+
     # ---- what other libraries see -----------------------------------------------------------
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, NoReturn
 
 import gymnasium
 import numpy as np
@@ -69,8 +69,7 @@ class Simulator:
         if legal.all():
             transition = self._take(actions)
         elif self.invalid_action == "raise":
-            check_legal(self.mdp.dag, self.states, actions, self.mask)
-            raise AssertionError("unreachable")
+            self._refuse(actions)
         else:
             transition = self._terminate(actions, legal)
         self.states = transition.next_states
@@ -127,6 +126,17 @@ class Simulator:
         transition.log_reward[~legal] = self.invalid_reward
         transition.shaping[~legal] = -self.mdp.potential_of(self.states[~legal])
         return transition
+
+    def _refuse(self, actions: Actions) -> NoReturn:
+        try:
+            check_legal(self.mdp.dag, self.states, actions, self.mask)
+        except ValueError as error:
+            raise ValueError(
+                f"{error}. info['action_mask'] and action_masks() say what is legal; a library "
+                "that reads neither takes the Terminate variant, as in HypergridGFN-Terminate-v0, "
+                "or invalid_action='terminate'"
+            ) from None
+        raise AssertionError("unreachable")
 
     def visible_mask(self) -> NDArray[np.int8]:
         """The mask as a fresh int8 (n, n_actions) with at least one bit a row.

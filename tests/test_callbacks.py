@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium
+import numpy as np
 import pytest
 import torch as th
+from gymnasium import wrappers
 from logs import trajectories
 from sb3_contrib import MaskablePPO
-from stable_baselines3 import DQN
+from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    SubprocVecEnv,
+    VecFrameStack,
+    VecNormalize,
+)
 
 from dags import Words
 from gfn_gym import GFNEnv
 from gfn_gym.agents import (
     EvaluationCallback,
+    ModesCallback,
     MunchausenDQN,
     SoftDQN,
     as_policy,
@@ -28,7 +40,9 @@ from gfn_gym.agents import (
     sampled_metrics,
 )
 from gfn_gym.envs.hypergrid import Hypergrid
-from gfn_gym.evaluation import elbo, evaluate_exact, sample, uniform_policy
+from gfn_gym.evaluation import EmpiricalDistribution, elbo, evaluate_exact, sample, uniform_policy
+from gfn_gym.graph import enumerate_graph
+from gfn_gym.wrappers import DictObservation
 
 EXACT = {
     "total_variation",
@@ -304,12 +318,118 @@ def test_as_policy_refuses_another_dag_and_evaluation_names_both() -> None:
     model, larger = make(), Hypergrid(2, 5)
     with pytest.raises(ValueError, match=r"height=5.* height=4"):
         as_policy(model, larger)
-    with pytest.raises(ValueError, match=r"trained on .*height=4.* values up to \[4, 4\]"):
+    with pytest.raises(ValueError, match=r"made for .*height=4.* values up to \[4, 4\]"):
         evaluate_exact(larger, as_policy(model))
 
 
-def test_a_model_under_vec_normalize_is_not_evaluated() -> None:
-    venv = VecNormalize(DummyVecEnv([lambda: GFNEnv(DAG)]))
-    model = MaskablePPO("MlpPolicy", venv, n_steps=8, batch_size=8, device="cpu")
-    with pytest.raises(TypeError, match="VecNormalize"):
-        as_policy(model, DAG)
+# ---- environments that are wrapped, or elsewhere ----------------------------------------------
+
+
+def ppo(env: Any, policy: str = "MlpPolicy") -> Any:
+    return PPO(policy, env, n_steps=8, batch_size=8, seed=0, device="cpu", gamma=1.0)
+
+
+def terminating(**kwargs: Any) -> GFNEnv:
+    return GFNEnv(DAG, invalid_action="terminate", **kwargs)
+
+
+def states_and_mask() -> tuple[Any, Any]:
+    states = enumerate_graph(DAG).states
+    return states, DAG.action_mask(states)
+
+
+def expected_from(model: Any, observations: Any) -> Any:
+    """What the model's own distribution is, masked by hand."""
+    _, mask = states_and_mask()
+    tensor, _ = model.policy.obs_to_tensor(observations)
+    with th.no_grad():
+        probs = model.policy.get_distribution(tensor).distribution.probs.numpy() * mask
+    return probs / probs.sum(axis=1, keepdims=True)
+
+
+def test_a_wrapped_environment_is_evaluated() -> None:
+    def make() -> Any:
+        env = wrappers.NormalizeReward(wrappers.FlattenObservation(terminating()))
+        return Monitor(wrappers.TimeLimit(wrappers.RecordEpisodeStatistics(env), 5))
+
+    model, (states, _) = ppo(DummyVecEnv([make] * 2)), states_and_mask()
+    for dag in (None, DAG):
+        found = np.exp(as_policy(model, dag)(states))
+        assert found == pytest.approx(expected_from(model, DAG.observe(states)), abs=1e-6)
+
+
+def test_vec_normalize_is_applied_to_what_the_model_sees() -> None:
+    venv = VecNormalize(DummyVecEnv([terminating] * 2))
+    model, (states, _) = ppo(venv).learn(64), states_and_mask()
+    seen = venv.normalize_obs(DAG.observe(states))
+    assert abs(seen - DAG.observe(states)).max() > 0.1
+    found = np.exp(as_policy(model)(states))
+    assert found == pytest.approx(expected_from(model, seen), abs=1e-6)
+
+
+@pytest.mark.parametrize("observation", ["onehot", "state"])
+@pytest.mark.parametrize("keys", [("observations", "action_mask", np.float32), ("a", "b", bool)])
+def test_dict_observations_are_evaluated(keys: Any, observation: str) -> None:
+    model = ppo(DictObservation(terminating(observation=observation), *keys), "MultiInputPolicy")
+    states, mask = states_and_mask()
+    shown = DAG.observe(states) if observation == "onehot" else states
+    expected = expected_from(model, {keys[0]: shown, keys[1]: mask.astype(keys[2])})
+    assert np.exp(as_policy(model)(states)) == pytest.approx(expected, abs=1e-6)
+    pickle.loads(pickle.dumps(as_policy(model)))
+
+
+def test_modes_are_counted_under_a_dict_observation() -> None:
+    model = ppo(DictObservation(terminating()), "MultiInputPolicy")
+    modes = ModesCallback(lambda dag: EmpiricalDistribution(dag))
+    model.learn(64, modes)
+    assert len(modes.tracker) > 0
+
+
+def test_environments_in_subprocesses_are_evaluated_with_their_dag() -> None:
+    make = partial(gymnasium.make, "gfn_gym:HypergridGFN-Terminate-v0", ndim=2, height=4)
+    venv = SubprocVecEnv([make] * 2, start_method="fork")
+    try:
+        model, evaluation = ppo(venv), EvaluationCallback(32, dag=DAG)
+        model.learn(64, evaluation)
+        assert len(evaluation.history) >= 2
+        found = evaluate_exact(DAG, as_policy(model, DAG))["total_variation"]
+        assert found == pytest.approx(evaluation.history[-1]["total_variation"])
+        for refused in (as_policy, exact_metrics):
+            with pytest.raises(ValueError, match="live in other processes: pass dag="):
+                refused(model)
+        with pytest.raises(ValueError, match="its backward policy is not known"):
+            sampled_metrics(model, 10, dag=DAG)(as_policy(model, DAG))
+    finally:
+        venv.close()
+
+
+class Reversed(gymnasium.ObservationWrapper[Any, Any, Any]):
+    def observation(self, observation: Any) -> Any:
+        return observation[::-1]
+
+
+def test_what_cannot_be_evaluated_is_refused_without_a_word_about_training() -> None:
+    cartpole = ppo("CartPole-v1")
+    reversed_, stacked = (
+        ppo(Reversed(terminating())),
+        ppo(VecFrameStack(DummyVecEnv([terminating]), 2)),
+    )
+    for model, dag, error, words in (
+        (cartpole, None, ValueError, "is not a GFN environment: pass dag="),
+        (cartpole, DAG, ValueError, "the model observes Box"),
+        (stacked, None, ValueError, "the model observes Box.*policy_from_logits"),
+        (reversed_, None, TypeError, "Reversed changes the observations.*policy_from_logits"),
+    ):
+        with pytest.raises(error, match=words) as raised:
+            as_policy(model, dag)
+        assert "train" not in str(raised.value)
+
+
+def test_the_callback_judges_by_the_dag_that_it_is_given() -> None:
+    hard = Hypergrid(2, 4, "hard")
+    model, evaluation = make(), EvaluationCallback(100, dag=hard)
+    model.learn(100, evaluation)
+    expected = evaluate_exact(hard, as_policy(model))["total_variation"]
+    assert evaluation.history[-1]["total_variation"] == pytest.approx(expected)
+    with pytest.raises(ValueError, match="height=5"):  # before anything is trained
+        model.learn(100, EvaluationCallback(100, dag=Hypergrid(2, 5)))

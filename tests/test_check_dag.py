@@ -447,6 +447,15 @@ def test_a_wrong_log_partition_is_caught():
         check_dag(Wrong(2, 4))
 
 
+def test_a_trajectory_longer_than_promised_is_caught():
+    class Wrong(Hypergrid):
+        def max_trajectory_length(self):
+            return super().max_trajectory_length() - 1
+
+    with pytest.raises(DAGError, match=r"max_trajectory_length\(\) is 6, but one .* has 7 actions"):
+        check_dag(Wrong(2, 4))
+
+
 def test_observations_outside_their_space_are_caught():
     class Wrong(Hypergrid):
         def observe(self, states):

@@ -8,16 +8,20 @@ import hashlib
 import http.server
 import os
 import pickle
+import re
 import sys
 import threading
+import types
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rdkit import Chem
 
 from gfn_gym.envs.molecule import downloads
 from gfn_gym.envs.molecule.downloads import Download, load_arrays
+from gfn_gym.envs.molecule.test_molecules_file import load_test_molecules
 from seh_data import data_folder, needs_data
 
 CONTENT = b"the published file " * 1000
@@ -230,8 +234,63 @@ def test_published_files(cache, data_folder):
     assert left_in(cache) == []
 
 
+@needs_data
+def test_upstreams_pickle_holds_the_converted_molecules(data_folder):
+    if not downloads.TEST_MOLECULES.is_given():
+        pytest.skip("upstream's pickle is not in the folder")
+    fields = ("blocks", "bonds", "stems", "reward")
+    converted = [{name: m[name] for name in fields} for m in downloads.test_molecules()]
+    assert load_test_molecules(downloads.TEST_MOLECULES.path()) == converted
+
+
+# ---- a pickle of molecules, none of whose objects is made -------------------------------------
+
+
+class Upstream:
+    """Pickled under the name of upstream's class, or under another."""
+
+    def __init__(self, **fields):
+        vars(self).update(fields)
+
+
+def pickled_molecule(tmp_path, monkeypatch, name="BlockMoleculeDataExtended", **changes):
+    module = types.ModuleType("mol_mdp_ext")
+    upstream = type(name, (Upstream,), {"__module__": "mol_mdp_ext"})
+    setattr(module, name, upstream)
+    fields = {"blockidxs": [3, 9], "jbonds": [[0, 1, 0, 1]], "stems": [[1, 2]], "reward": 0.5}
+    monkeypatch.setitem(sys.modules, "mol_mdp_ext", module)
+    path = dumped(tmp_path / "molecules", [(0.5, upstream(**{**fields, **changes}), [], 0.1)])
+    monkeypatch.delitem(sys.modules, "mol_mdp_ext")
+    return path
+
+
+def test_molecules_are_read_without_their_class(tmp_path, monkeypatch):
+    path = pickled_molecule(tmp_path, monkeypatch, blocks=[Chem.MolFromSmiles("CO")])
+    assert load_test_molecules(path) == [
+        {"blocks": [3, 9], "bonds": [[0, 1, 0, 1]], "stems": [[1, 2]], "reward": 0.5}
+    ]
+
+
+def test_what_is_not_a_molecule_is_refused(tmp_path, monkeypatch):
+    created = tmp_path / "created"
+    evil = pickled_molecule(tmp_path, monkeypatch, _mol=Evil(str(created)))
+    with pytest.raises(pickle.UnpicklingError, match="the file holds"):
+        load_test_molecules(evil)
+    assert not created.exists()
+    with pytest.raises(pickle.UnpicklingError, match=r"holds mol_mdp_ext\.Other; only"):
+        load_test_molecules(pickled_molecule(tmp_path, monkeypatch, "Other"))
+    with pytest.raises(pickle.UnpicklingError, match=r"not a list of molecules: .*not integers"):
+        load_test_molecules(pickled_molecule(tmp_path, monkeypatch, blockidxs=[1.5]))
+    with pytest.raises(pickle.UnpicklingError, match="not a list of molecules"):
+        load_test_molecules(dumped(tmp_path / "numbers", [1, 2]))
+
+
 def test_addresses_are_pinned():
     for file in (downloads.PDB105, downloads.PROXY_WEIGHTS):
         assert file.url is not None
         assert file.url.startswith("https://github.com/GFNOrg/gflownet/raw/3ba65d243bb2e4fe77b3")
         assert file.url.endswith("/" + file.name)
+    assert re.fullmatch(
+        r"https://github.com/GFNOrg/gflownet/raw/4d3a7d5[0-9a-f]{33}/mols/data/some_mols_U_1k.pkl.gz",
+        downloads.TEST_MOLECULES.url,
+    )

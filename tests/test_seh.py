@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch as th
@@ -11,7 +14,7 @@ from gfn_gym.envs.molecule import downloads
 from gfn_gym.envs.molecule.dag import Molecule
 from gfn_gym.envs.molecule.rewards import Seh
 from gfn_gym.envs.molecule.seh import SHAPES, Proxy
-from seh_data import data_folder, needs_data, read
+from seh_data import FOLDER, data_folder, needs_data, read
 
 __all__ = ["data_folder"]
 
@@ -145,18 +148,35 @@ def test_bad_input():
 # ---- published values ---------------------------------------------------------------------------
 
 
-@needs_data
-@pytest.mark.parametrize(("dtype", "tolerance"), [(th.float32, 5e-5), (th.float64, 1e-10)])
-def test_golden_values(data_folder, dtype, tolerance):
-    golden = read("golden_proxy.json")["mols"]
+def assert_golden(golden, proxy, tolerance):
     molecules = parsed([m["smiles"] for m in golden])
-    proxy = Proxy(downloads.proxy_weights(), dtype)
     for flagged, name in (
         ([m["mask_atoms"] for m in golden], "proxy"),
-        ([[]] * 200, "proxy_no_mask"),
+        ([[]] * len(golden), "proxy_no_mask"),
     ):
         values = proxy(molecules, flagged)
         np.testing.assert_allclose(values, [m[name] for m in golden], rtol=0, atol=tolerance)
+
+
+@needs_data
+@pytest.mark.parametrize(("dtype", "tolerance"), [(th.float32, 5e-5), (th.float64, 1e-10)])
+def test_golden_values(data_folder, dtype, tolerance):
+    proxy = Proxy(downloads.proxy_weights(), dtype)
+    assert_golden(read("golden_proxy.json")["mols"], proxy, tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(th.float32, 5e-5), (th.float64, 1e-10)])
+def test_twenty_golden_values_wherever_the_weights_can_be_had(monkeypatch, dtype, tolerance):
+    """Upstream's network in float64, of molecules of the paper; needs the public weights only."""
+    if FOLDER is not None:
+        monkeypatch.setenv("GFN_GYM_DATA", str(FOLDER))
+    try:
+        weights = downloads.proxy_weights()
+    except FileNotFoundError as error:
+        pytest.skip(f"no network: {error}")
+    golden = json.loads((Path(__file__).parent / "golden_proxy_20.json").read_text())
+    assert len(golden) == 20 and np.ptp([m["proxy"] for m in golden]) > 0.1
+    assert_golden(golden, Proxy(weights, dtype), tolerance)
 
 
 @pytest.fixture

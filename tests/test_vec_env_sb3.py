@@ -26,6 +26,7 @@ from gfn_gym.agents import GFNVecEnv, SoftDQN
 from gfn_gym.agents.vec_env import as_vec_env, check_same_structure
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.mdp import sample_legal_actions
+from gfn_gym.wrappers import DictObservation
 
 ID = "gfn_gym:HypergridGFN-v0"
 ENVIRONMENTS: dict[str, DAG] = {"hypergrid": Hypergrid(2, 4), **DAGS}
@@ -150,13 +151,28 @@ def make_batch() -> Any:
         (single, 16),
         (lambda: GFNEnv(Hypergrid(2, 5)), 16),
         (lambda: Monitor(single()), 16),
+        (lambda: wrappers.RecordEpisodeStatistics(single()), 16),
+        (lambda: wrappers.TimeLimit(single(), 9), 16),
+        (lambda: wrappers.FlattenObservation(single()), 16),
         (make_batch, 6),
         (lambda: DummyVecEnv([single] * 3), 3),
         (lambda: make_vec_env(ID, 4, env_kwargs={"ndim": 2, "height": 5}), 4),
         (lambda: VecMonitor(DummyVecEnv([single] * 2)), 2),
         (lambda: monitored(GFNVecEnv(MDP(Hypergrid(2, 5)), 7)), 7),
     ],
-    ids=["made", "bare", "Monitor", "vector", "Dummy", "make_vec_env", "VecMonitor", "our own"],
+    ids=[
+        "made",
+        "bare",
+        "Monitor",
+        "RecordEpisodeStatistics",
+        "TimeLimit",
+        "Flatten",
+        "vector",
+        "Dummy",
+        "make_vec_env",
+        "VecMonitor",
+        "our own",
+    ],
 )
 def test_becomes_the_native_batch(make: Callable[[], Any], n_envs: int) -> None:
     env = as_vec_env(make(), 16)
@@ -193,24 +209,62 @@ def scaled(env: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("make", "name"),
+    ("make", "words"),
     [
-        (lambda: wrappers.TimeLimit(single(), 5), "TimeLimit"),
-        (lambda: wrappers.FlattenObservation(single(observation="state")), "FlattenObservation"),
-        (lambda: scaled(single()), "TransformReward"),
-        (lambda: Monitor(scaled(Monitor(single()))), "TransformReward"),
-        (lambda: wrappers.NormalizeReward(single()), "NormalizeReward"),
-        (lambda: VecNormalize(DummyVecEnv([single])), "VecNormalize"),
-        (lambda: VecFrameStack(DummyVecEnv([single]), 2), "VecFrameStack"),
-        (lambda: monitored(VecNormalize(GFNVecEnv(MDP(Hypergrid(2, 5)), 1))), "VecNormalize"),
-        (lambda: DummyVecEnv([lambda: scaled(single())]), "TransformReward"),
+        (
+            lambda: wrappers.TimeLimit(single(), 8),
+            "TimeLimit cuts episodes off after 8 steps, and the longest has 9,",
+        ),
+        (
+            lambda: wrappers.TimeLimit(GFNEnv(Piles()), 100),
+            r"TimeLimit may cut episodes off after 100 steps \(Piles does not say",
+        ),
+        (
+            lambda: wrappers.FlattenObservation(single(observation="state")),
+            r"FlattenObservation changes the observations \(MultiDiscrete.* becomes Box",
+        ),
+        (lambda: DictObservation(single()), "DictObservation changes the observations"),
+        (
+            lambda: wrappers.TransformAction(single(), int, single().action_space),
+            "TransformAction changes the actions",
+        ),
+        (lambda: wrappers.MaxAndSkipObservation(single()), "MaxAndSkipObservation may change"),
+        (lambda: scaled(single()), "TransformReward changes the rewards"),
+        (lambda: Monitor(scaled(Monitor(single()))), "TransformReward changes the rewards"),
+        (lambda: wrappers.NormalizeReward(single()), "NormalizeReward changes the rewards"),
+        (lambda: VecNormalize(DummyVecEnv([single])), "VecNormalize may change"),
+        (lambda: VecFrameStack(DummyVecEnv([single]), 2), "VecFrameStack may change"),
+        (
+            lambda: monitored(VecNormalize(GFNVecEnv(MDP(Hypergrid(2, 5)), 1))),
+            "VecNormalize may change",
+        ),
+        (lambda: DummyVecEnv([lambda: scaled(single())]), "TransformReward changes the rewards"),
     ],
 )
-def test_a_wrapper_that_changes_something_is_refused_by_name(
-    make: Callable[[], Any], name: str
+def test_a_wrapper_that_changes_something_is_refused_by_name_with_the_reason(
+    make: Callable[[], Any], words: str
 ) -> None:
-    with pytest.raises(TypeError, match=f"the wrapper {name} may change"):
+    with pytest.raises(TypeError, match=f"the wrapper {words}.* would bypass it: remove it"):
         as_vec_env(make(), 4)
+
+
+def test_other_vector_environments_are_told_what_to_pass() -> None:
+    with pytest.raises(
+        TypeError, match=r"RecordEpisodeStatistics around a .*: pass env\.unwrapped"
+    ):
+        as_vec_env(wrappers.vector.RecordEpisodeStatistics(make_batch()), 1)
+    one_by_one = gymnasium.make_vec(ID, 2, vectorization_mode="sync", ndim=2, height=5)
+    with pytest.raises(TypeError, match=r"SyncVectorEnv steps .* one by one: .*vector_entry_point"):
+        as_vec_env(one_by_one, 1)
+
+
+@pytest.mark.parametrize("make", [make_batch, lambda: DummyVecEnv([single] * 6)])
+def test_n_envs_may_not_contradict_a_batch(make: Callable[[], Any]) -> None:
+    with pytest.raises(ValueError, match="n_envs=16, but env holds 6 environments already"):
+        SoftDQN("MlpPolicy", make(), n_envs=16)
+    assert SoftDQN("MlpPolicy", make(), n_envs=6).n_envs == 6
+    assert SoftDQN("MlpPolicy", single()).n_envs == 16
+    assert SoftDQN("MlpPolicy", make(), preset="fast").n_envs == 6
 
 
 @pytest.mark.parametrize(

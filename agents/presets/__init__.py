@@ -19,6 +19,8 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium
+from gymnasium.vector import VectorEnv
+from stable_baselines3.common.vec_env import VecEnv
 
 from gfn_gym.arguments import ArgumentTypeError, mapping
 from gfn_gym.dag import DAG
@@ -62,7 +64,10 @@ def with_presets(init: Callable[..., None]) -> Callable[..., None]:
         policy, env = arguments.pop("policy"), arguments.pop("env")
         env = gymnasium.make(env) if isinstance(env, str) else env
         dag = as_vec_env(env, 1).dag
-        policy, arguments = _merged(preset_values(type(self), dag, preset), policy, dag, arguments)
+        settings = preset_values(type(self), dag, preset)
+        if isinstance(env, (VecEnv, VectorEnv)):
+            settings.pop("n_envs", None)  # the environment's size wins over the preset's
+        policy, arguments = _merged(settings, policy, dag, arguments)
         init(self, policy=policy, env=env, **{**arguments, "preset": _Applied(preset)})
         if self.preset != preset:
             raise TypeError(

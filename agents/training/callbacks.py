@@ -43,6 +43,8 @@ class EvaluationCallback(BaseCallback):
         max_states: refuse to enumerate DAGs with more states.
         overwrite: whether ``best_model.zip`` may be another run's; otherwise that is refused
             before the training begins. The run that was resumed is the same run.
+        dag: whose objects are judged; None: that of the model or of its environment. Needed where
+            the environment lives in other processes.
 
     Attributes:
         history: one dict an evaluation: timesteps, trajectories, cpu_seconds of training (this
@@ -62,6 +64,7 @@ class EvaluationCallback(BaseCallback):
         max_states: int = 1_000_000,
         verbose: int = 0,
         overwrite: bool = False,
+        dag: DAG | None = None,
     ):
         super().__init__(verbose)
         if monitor_mode not in ("min", "max"):
@@ -73,6 +76,7 @@ class EvaluationCallback(BaseCallback):
         self.save_path = None if best_model_save_path is None else Path(best_model_save_path)
         self.overwrite = flag("overwrite", overwrite)
         self._wrote = False  # best_model.zip is ours
+        self.dag = dag
         self._dag: DAG | None = None
         self._clock = 0.0
         self._forget()
@@ -86,11 +90,12 @@ class EvaluationCallback(BaseCallback):
         self.frequency.count(self.model)  # a unit that the algorithm cannot count shows here
         if self.save_path is not None:
             require_writable(self.save_path / "best_model.zip", "the best model")
-        dag = dag_of(self.model)
+        dag = dag_of(self.model) if self.dag is None else self.dag
+        as_policy(self.model, self.dag)  # what cannot be evaluated shows here
         if dag is not self._dag:  # another target than before: what was best is so no longer
             self._dag = dag
             self._forget()
-            self._metrics = self.metrics or exact_metrics(self.model, self.max_states)
+            self._metrics = self.metrics or exact_metrics(self.model, self.max_states, dag)
 
     def _on_training_start(self) -> None:
         self._refuse_another_runs()
@@ -131,7 +136,7 @@ class EvaluationCallback(BaseCallback):
 
     def _evaluate(self) -> None:
         self._cpu += time.process_time() - self._clock
-        values = self._metrics(as_policy(self.model))
+        values = self._metrics(as_policy(self.model, self.dag))
         if self.monitor not in values:
             raise ValueError(f"monitor={self.monitor!r} is not among {sorted(values)}")
         counts: dict[str, float] = {"timesteps": self.model.num_timesteps}
@@ -166,21 +171,29 @@ class EvaluationCallback(BaseCallback):
         self.frequency.load_state_dict(state["frequency"])
 
 
-def exact_metrics(model: BaseAlgorithm, max_states: int = 1_000_000) -> Metrics:
-    """Enumerate the model's DAG once, and return the exact metrics as a function of a policy."""
-    graph = enumerate_graph(dag_of(model), max_states)
+def exact_metrics(
+    model: BaseAlgorithm, max_states: int = 1_000_000, dag: DAG | None = None
+) -> Metrics:
+    """Enumerate a DAG once, and return the exact metrics as a function of a policy.
+
+    ``dag`` is by default the model's.
+    """
+    graph = enumerate_graph(dag_of(model) if dag is None else dag, max_states)
     return lambda policy: evaluate_exact(graph, policy)
 
 
-def sampled_metrics(model: BaseAlgorithm, n: int = 2048, seed: int = 0) -> Metrics:
+def sampled_metrics(
+    model: BaseAlgorithm, n: int = 2048, seed: int = 0, dag: DAG | None = None
+) -> Metrics:
     """Metrics for DAGs of any size, from ``n`` sampled trajectories, the same seed every time.
 
     ``elbo`` is a lower bound of log Z, E[log R + log P_B − log P_F], by the P_B that the model
     was trained with. Where log Z is known, the
     ``elbo_gap`` up to it is the divergence KL(policy's trajectories ‖ R/Z and then P_B), zero
     for a perfect sampler; ``log_z_error`` is V(s0) − log Z.
+    ``dag`` is by default the model's.
     """
-    dag = dag_of(model)
+    dag = dag_of(model) if dag is None else dag
 
     def metrics(policy: Policy) -> dict[str, float]:
         backward_policy = backward_policy_of(model)

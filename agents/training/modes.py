@@ -65,7 +65,7 @@ class ModesCallback(BaseCallback):
         infos = [info for info in self.locals["infos"] if "terminal_observation" in info]
         if not infos:
             return self.observer.dag.initial_states(0)
-        states = self.observer.states_of(np.stack([i["terminal_observation"] for i in infos]))
+        states = self.observer.states_of(_stacked([i["terminal_observation"] for i in infos]))
         if self.observer.dag.stop_action is not None:
             return states
         # An episode that an illegal action has ended may leave its object unfinished.
@@ -76,3 +76,10 @@ class ModesCallback(BaseCallback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.tracker.load_state_dict(state)
+
+
+def _stacked(observations: list[Any]) -> Any:
+    """Observations of single states as one of all, arrays or dicts of them."""
+    if isinstance(observations[0], dict):
+        return {key: np.stack([o[key] for o in observations]) for key in observations[0]}
+    return np.stack(observations)

@@ -170,6 +170,10 @@ class BitSequence(DAG):
             distances[rows] = count_bits(differ)
         return distances
 
+    def max_trajectory_length(self) -> int:
+        """Return n/k, the length of every trajectory."""
+        return self.n_positions
+
     def log_partition(self) -> float | None:
         """Return log Z = n·log(1 + e^−β) where all modes are the same one, else None.
 

@@ -177,6 +177,10 @@ class Hypergrid(DAG):
         """Return log R of the cell, float64 (n,): the construction could stop in any."""
         return self.log_reward(states)
 
+    def max_trajectory_length(self) -> int:
+        """Return ndim·(height − 1) + 1: to the far corner, and the stop."""
+        return self.ndim * (self.height - 1) + 1
+
     def log_partition(self) -> float | None:
         """Return log Z of the built-in rewards, in closed form for grids of any size.
 

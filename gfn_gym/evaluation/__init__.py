@@ -13,6 +13,7 @@ from gfn_gym.evaluation.exact import (
     terminal_distribution,
     total_variation,
 )
+from gfn_gym.evaluation.from_logits import policy_from_logits
 from gfn_gym.evaluation.likelihood import Ancestry, ExactCorrelation, Likelihood, log_likelihood
 from gfn_gym.evaluation.metrics import (
     EmpiricalDistribution,
@@ -49,6 +50,7 @@ __all__ = [
     "log_terminal_distribution",
     "pearson",
     "perfect_sampler_floor",
+    "policy_from_logits",
     "reward_correlation",
     "sample",
     "sample_backward",

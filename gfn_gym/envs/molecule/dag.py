@@ -369,6 +369,10 @@ class Molecule(DAG):
 
     # ---- reward -----------------------------------------------------------------------------
 
+    def max_trajectory_length(self) -> int:
+        """Return max_blocks + 1: every block, and the stop."""
+        return self.max_blocks + 1
+
     def log_reward(self, states: States) -> Floats:
         return np.asarray(self.reward(states))
 

@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gfn_gym.envs.molecule.test_molecules_file import load_test_molecules
+
 FOLDER_VARIABLE = "GFN_GYM_DATA"
 TIMEOUT = 60  # seconds without a byte
 _UPSTREAM = (
@@ -29,13 +31,17 @@ _UPSTREAM = (
 
 @dataclass(frozen=True)
 class Download:
-    """A file by its name, what it is, its SHA-256, and its address or else where it comes from."""
+    """A file by its name, what it is, its SHA-256, and its address, if it has one."""
 
     name: str
     what: str
     sha256: str
     url: str | None = None
-    origin: str = "it"
+
+    def is_given(self) -> bool:
+        """Whether a file of that name lies in the folder that ``GFN_GYM_DATA`` names."""
+        folder = os.environ.get(FOLDER_VARIABLE)
+        return bool(folder) and (Path(folder or "") / self.name).is_file()
 
     def path(self) -> Path:
         """Return where the checked file lies, downloading it if need be.
@@ -46,9 +52,8 @@ class Download:
             ValueError: the file in ``GFN_GYM_DATA``, or the one downloaded, is another one.
             ImportError: it has to be downloaded, and pooch is not installed.
         """
-        folder = os.environ.get(FOLDER_VARIABLE)
-        if folder and (Path(folder) / self.name).is_file():
-            return self._checked(Path(folder) / self.name)
+        if self.is_given():
+            return self._checked(Path(os.environ[FOLDER_VARIABLE]) / self.name)
         if self.url is None:
             raise FileNotFoundError(f"{self.what} is missing: {self._instructions()}")
         return self._downloaded(self.url)
@@ -90,7 +95,7 @@ class Download:
         return Path(path)
 
     def _instructions(self) -> str:
-        source = f"fetch {self.url}" if self.url else f"copy {self.origin}"
+        source = f"fetch {self.url}" if self.url else "copy it"
         folder = os.environ.get(FOLDER_VARIABLE)
         named = f"{folder!r}, the folder" if folder else "a folder"
         return (
@@ -112,11 +117,18 @@ PROXY_WEIGHTS = Download(
     _UPSTREAM + "pretrained_proxy/best_params.pkl.gz",
 )
 TEST_MOLECULES = Download(
-    "test_mols.json",
+    "some_mols_U_1k.pkl.gz",
     "the file of the paper's test molecules",
-    "e8785a9cd22183374535dc6b60d98edf5bcec761c0b83ac9e4a120f3a7833742",
-    origin="the JSON file that this project's data hold of upstream's some_mols_U_1k.pkl.gz",
+    "36aedfd2e9d3098bf23836a392dbcb740d254dcd352957d40f56386263e6c916",
+    "https://github.com/GFNOrg/gflownet/raw/4d3a7d5d0957f8973912dbd5bda33cd7acf66f36/mols/data/"
+    "some_mols_U_1k.pkl.gz",  # on the branch trajectory_balance
 )
+CONVERTED = Download(
+    "test_mols.json",
+    "the converted file of the paper's test molecules",
+    "e8785a9cd22183374535dc6b60d98edf5bcec761c0b83ac9e4a120f3a7833742",
+)
+"""The same molecules as JSON, as this project's data hold them."""
 
 
 def pdb105() -> Path:
@@ -133,12 +145,14 @@ def test_molecules() -> list[dict[str, Any]]:
     """Return the paper's 950 test molecules; raises as :meth:`Download.path` does.
 
     Of each: ``blocks`` (entries of the paper's vocabulary in the order of addition), ``bonds``
-    ([block, block, atom, atom]), ``stems`` ([block, atom], repeats count), ``smiles``, ``reward``
-    (stored upstream, β = 10) and ``proxy``. They are found in ``GFN_GYM_DATA`` only: published is
-    a pickle of upstream's classes, which is not opened here.
+    ([block, block, atom, atom]), ``stems`` ([block, atom], repeats count) and ``reward`` (stored
+    upstream, β = 10). Where ``test_mols.json`` lies in ``GFN_GYM_DATA`` that is read, and has
+    ``smiles`` and ``proxy`` as well.
     """
-    molecules: list[dict[str, Any]] = json.loads(TEST_MOLECULES.path().read_text())["mols"]
-    return molecules
+    if CONVERTED.is_given():
+        molecules: list[dict[str, Any]] = json.loads(CONVERTED.path().read_text())["mols"]
+        return molecules
+    return load_test_molecules(TEST_MOLECULES.path())
 
 
 # ---- a pickle that holds nothing but arrays -----------------------------------------------------
