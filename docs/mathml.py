@@ -1,0 +1,24 @@
+"""A Sphinx extension: equations as MathML, which browsers draw without a script or a download."""
+
+from __future__ import annotations
+
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.util.math import get_node_equation_number
+
+
+def inline(self, node: nodes.math) -> None:
+    self.body.append(tex2mathml(node.astext()))
+    raise nodes.SkipNode
+
+
+def block(self, node: nodes.math_block) -> None:
+    number = f"({get_node_equation_number(self, node)})" if node["number"] else ""
+    self.body.append(self.starttag(node, "div", CLASS="math"))
+    self.body.append(tex2mathml(node.astext(), as_block=True) + number + "</div>\n")
+    raise nodes.SkipNode
+
+
+def setup(app) -> dict[str, bool]:
+    app.add_html_math_renderer("mathml", (inline, None), (block, None))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
