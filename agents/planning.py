@@ -20,16 +20,16 @@ class MENTS:
 
     Morozov et al., "Improving GFlowNets with Monte Carlo Tree Search",
     https://arxiv.org/abs/2406.13655, after Xiao et al. 2019: π = softmax of the Q at the root that
-    ``simulations`` walks have found, each of which looks at one edge more
+    ``simulations`` descents have found, each of which looks at one edge more
     (:func:`gfn_gym.agents.tree_search.search`). It is a policy as
     :mod:`gfn_gym.evaluation` takes it, for ``sample``, ``evaluate_exact`` and the rest.
 
-    The walks are random, so that a state asked about twice gets two answers; P(x) is then that of
+    Simulations are random, so that a state asked about twice gets two answers; P(x) is then that of
     the policy which plans anew at every visit. Rewards of objects that come in sight are asked for.
 
     Args:
         model: SoftDQN, MunchausenDQN or SoftActorCritic, trained or not.
-        simulations: walks from each state; 0 is the agent's own policy.
+        simulations: descents from each state; 0 is the agent's own policy.
         epsilon: ε ≥ 0 of the tree policy's exploration.
         seed: of a generator of its own, or a generator to draw from.
 

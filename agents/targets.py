@@ -138,8 +138,8 @@ def sub_trajectory_balance(
     Args:
         log_flow, log_forward, rewards: (m, T), of m trajectories' edges, 0 after their ends.
     """
-    walked = F.pad((log_forward - rewards).cumsum(dim=1), (1, 0))  # [m, T + 1]
-    g = F.pad(log_flow, (0, 1)) - walked
+    summed = F.pad((log_forward - rewards).cumsum(dim=1), (1, 0))  # [m, T + 1]
+    g = F.pad(log_flow, (0, 1)) - summed
     return g[:, :, None] - g[:, None, :]
 
 

@@ -29,10 +29,10 @@ def search(
 ) -> Floats:
     """Improve estimates of Q at some states by MENTS (Xiao et al. 2019; arXiv:2406.13655).
 
-    Each simulation walks from the root through what is known by the tree policy, which is uniform
+    Each simulation descends from the root through what is known by the tree policy, uniform
     with probability λ_s = min(1, ε·|A(s)|/log(N(s) + 1)) and softmax Q else, where N(s) counts the
     visits to s and its discovery. It takes one edge that is not known, looks at where that leads,
-    and puts Q(s, a) = r + V(s'), V = logsumexp Q, along the walk. A new state gets its Q from
+    and puts Q(s, a) = r + V(s'), V = logsumexp Q, along the path. A new state gets its Q from
     ``edge_log_flow``; an end has the reward alone, exactly. A state that is reached by several
     walks is one node: where it is known, its new edge leads there.
 
@@ -44,7 +44,7 @@ def search(
         roots: (n, d), each with a legal action.
         simulations: edges that are looked at from each root, at most; 0 returns the estimates.
         epsilon: ε.
-        generator: draws the walks.
+        generator: draws the simulations.
 
     Returns:
         Q at the roots, float64 (n, n_actions), −inf where illegal.
@@ -106,12 +106,12 @@ class _Forest:
         self._add_nodes(np.arange(n), roots)
 
     def simulate(self) -> None:
-        """Walk down from every root, look at one new edge, and back up along the walk."""
+        """Descend from every root, look at one new edge, and back up along the path."""
         trees, nodes = np.arange(len(self.q)), np.zeros(len(self.q), dtype=np.int64)
-        walk: list[tuple[Indices, Indices]] = []
+        path: list[tuple[Indices, Indices]] = []
         unknown: list[tuple[Indices, Indices, Actions]] = []
         while len(trees):
-            walk.append((trees, nodes))
+            path.append((trees, nodes))
             actions = self._choose(trees, nodes)
             self.visits[trees, nodes] += 1
             taken = (self.parent[trees] == nodes[:, None]) & (
@@ -123,7 +123,7 @@ class _Forest:
             goes_on = known & (child >= 0)
             trees, nodes = trees[goes_on], child[goes_on]
         self._look(*(np.concatenate(column) for column in zip(*unknown, strict=True)))
-        for trees, nodes in reversed(walk):
+        for trees, nodes in reversed(path):
             self._back_up(trees, nodes)
 
     def _choose(self, trees: Indices, nodes: Indices) -> Actions:
@@ -162,7 +162,7 @@ class _Forest:
         self.states[trees, nodes], self.q[trees, nodes] = states, q
         with np.errstate(invalid="ignore"):
             value = np.logaddexp.reduce(self.q[trees, nodes], axis=1)
-        if not np.isfinite(value).all():  # else the walks would take illegal actions
+        if not np.isfinite(value).all():  # else illegal actions would be taken
             bad = states[int(np.argmin(np.isfinite(value)))].tolist()
             raise FloatingPointError(
                 f"no finite Q in state {bad}: it has no legal action, or training has diverged; "
