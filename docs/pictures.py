@@ -52,7 +52,7 @@ def draw_construction(id: str, kwargs: dict[str, int], path: Path) -> None:
     env = gymnasium.make(id, render_mode="rgb_array", **kwargs)
     films = []
     for seed in range(10):
-        observation, info = env.reset(seed=seed)
+        _, info = env.reset(seed=seed)
         env.action_space.seed(seed)
         frames, ended = [env.render()], False
         while not ended:

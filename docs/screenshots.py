@@ -1,7 +1,7 @@
 """Take pictures of the built site in a real browser, to look at: `python docs/screenshots.py`.
 
-Needs Chromium (Debian's package chromium, for one). They are written to docs/_build/screenshots/, each
-page at the width of a desk and of a telephone.
+Needs Chromium (Debian's package chromium, for one). They are written to
+docs/_build/screenshots/, each page at the width of a desk and of a telephone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Check a built site: every link, anchor and picture within it exists, and no page asks for more."""
+"""Check a built site: links, anchors and pictures within it exist, and nothing else is loaded."""
 
 from __future__ import annotations
 

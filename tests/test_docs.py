@@ -57,15 +57,12 @@ def test_the_readme_and_the_performance_page_say_what_was_measured(capsys: Any) 
     performance_table.main()
     assert capsys.readouterr().out in (ROOT / "docs" / "performance.md").read_text()
     lines = performance_table.measured("GFN Gym soft fast, horizon 14,500")
-    distances, seconds = (
-        f(lines) for f in (performance_table.distances, performance_table.mean_seconds)
-    )
+    distances = performance_table.distances(lines)
+    seconds = f"{performance_table.mean_seconds(lines):.0f} CPU seconds"
+    seeds = ("no", "one", "two", "three")[len(lines)]
     readme = " ".join((ROOT / "README.md").read_text().split())
     assert f"total variation of {distances} in 14,500 trajectories" in readme
-    assert (
-        f"{seconds:.0f} CPU seconds, over {('no', 'one', 'two', 'three')[len(lines)]} seeds"
-        in readme
-    )
+    assert f"{seconds}, over {seeds} seeds" in readme
     length = len((ROOT / "examples" / "custom_environment.py").read_text().splitlines())
     assert f"trains on it in {length} lines" in readme
 
