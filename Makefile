@@ -50,7 +50,7 @@ lint: .venv/.installed
 # Left out where Sphinx's newest release does not run.
 docs: .venv/.installed
 	@if $(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then set -ex; \
-	  OMP_NUM_THREADS=1 $(PY) docs/build.py; \
+	  OMP_NUM_THREADS=1 $(PY) docs/build_site.py; \
 	else echo "the documentation is left out: it is built with Python 3.11 and newer"; fi
 
 release:

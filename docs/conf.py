@@ -1,4 +1,4 @@
-"""Sphinx's settings. The site is built by build.py, which lays its sources out first."""
+"""Sphinx's settings. The site is built by build_site.py, which lays its sources out first."""
 
 import re
 import sys
@@ -73,10 +73,11 @@ def readable(app, what, name, obj, options, lines):
     text = "\n".join(lines)
     text = re.sub(r"^## (.+)$", r".. rubric:: \1\n", text, flags=re.MULTILINE)
     parts = re.split(r"(``.*?``|`[^`]*`)", text, flags=re.DOTALL)
-    parts[::2] = [part.replace("|", r"\|") for part in parts[::2]]
-    text = "".join(parts)
-    text = re.sub(r"(``[^`]+``)(?=[^\s.,:;!?)\]}'\"/–—-])", r"\1\\ ", text)  # ``n``^2
-    lines[:] = text.split("\n")
+    for i in range(0, len(parts), 2):
+        parts[i] = parts[i].replace("|", r"\|")
+        if i and re.match(r"[^\s.,:;!?)\]}'\"/–—-]", parts[i]):  # ``n``^2
+            parts[i] = r"\ " + parts[i]
+    lines[:] = "".join(parts).split("\n")
 
 
 def unresolved(app, env, node, contnode):

@@ -18,6 +18,10 @@ PUBLIC = (gfn_gym, evaluation, agents)
 """Packages whose ``__all__`` is documented under their own name."""
 
 
+MOVED = ("gfn_gym.evaluation.molecules",)
+"""Modules that are only the old place of something, and warn when they are imported."""
+
+
 def domains() -> dict[type[DAG], list[str]]:
     """The DAGs of registered environments, with their ids."""
     found: dict[type[DAG], list[str]] = {}
@@ -88,16 +92,13 @@ def api() -> dict[str, str]:
     for package in [*PUBLIC, *sub_packages()]:
         name = package.__name__.replace(".", "_")
         exclude = with_own_page() if package is agents else []
-        if package not in PUBLIC:
-            values = {n: getattr(package, n) for n in getattr(package, "__all__", ())}
-            homes = {n: getattr(v, "__module__", "") for n, v in values.items()}
-            exclude = sorted(n for n, home in homes.items() if (home, n) in elsewhere)
-        parts = [f"# {package.__name__}\n", automodule(package.__name__, exclude)]
+        own = package not in PUBLIC  # what these import is documented in its module
+        parts = [f"# {package.__name__}\n", automodule(package.__name__, exclude, own=own)]
         for module in modules_of(package):
             exclude = sorted(n for m, n in elsewhere if m == module.__name__)
             parts.append(f"## {module.__name__.removeprefix(package.__name__ + '.')}\n")
             hidden = module.__name__ in public  # a function of the same name has the entry
-            parts.append(automodule(module.__name__, exclude, hidden))
+            parts.append(automodule(module.__name__, exclude, hidden=hidden))
         pages[f"api/{name}.md"] = "\n".join(parts)
         names.append(name)
     pages["api/index.md"] = f"""\
@@ -136,14 +137,17 @@ def sub_packages() -> list[ModuleType]:
 
 def modules_of(package: ModuleType) -> list[ModuleType]:
     infos = pkgutil.iter_modules(package.__path__, package.__name__ + ".")
-    return [importlib.import_module(info.name) for info in infos if not info.ispkg]
+    names = [info.name for info in infos if not info.ispkg and info.name not in MOVED]
+    return [importlib.import_module(name) for name in names]
 
 
-def automodule(name: str, exclude: list[str], hidden: bool = False) -> str:
+def automodule(name: str, exclude: list[str], own: bool = False, hidden: bool = False) -> str:
     """Sphinx's directive that documents a module, except what has its place elsewhere."""
     lines = ["```{eval-rst}", f".. automodule:: {name}", "   :members:"]
     if exclude:
         lines.append(f"   :exclude-members: {', '.join(exclude)}")
+    if own:
+        lines.append("   :ignore-module-all:")
     if hidden:
         lines.append("   :no-index:")
     return "\n".join([*lines, "```", ""])

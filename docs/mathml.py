@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from docutils import nodes
+from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.util.logging import getLogger
 from sphinx.util.math import get_node_equation_number
+
+logger = getLogger(__name__)
 
 
 def inline(self, node: nodes.math) -> None:
-    self.body.append(tex2mathml(node.astext()))
+    self.body.append(mathml(node))
     raise nodes.SkipNode
 
 
 def block(self, node: nodes.math_block) -> None:
     number = f"({get_node_equation_number(self, node)})" if node["number"] else ""
     self.body.append(self.starttag(node, "div", CLASS="math"))
-    self.body.append(tex2mathml(node.astext(), as_block=True) + number + "</div>\n")
+    self.body.append(mathml(node, as_block=True) + number + "</div>\n")
     raise nodes.SkipNode
+
+
+def mathml(node: nodes.math | nodes.math_block, as_block: bool = False) -> str:
+    try:
+        return tex2mathml(node.astext(), as_block=as_block)
+    except MathError as error:
+        logger.warning("%s: %s", node.astext(), error, location=node)
+        return ""
 
 
 def setup(app) -> dict[str, bool]:

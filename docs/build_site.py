@@ -1,4 +1,4 @@
-"""Build the site: `make docs`, or `python docs/build.py`. Nothing is loaded from the network.
+"""Build the site: `make docs`, or `python docs/build_site.py`. Nothing is loaded from the network.
 
 The sources are laid out in docs/_build/source first: the pages of docs/, those that lie elsewhere
 in the repository (CONTRIBUTING.md and others), and those that are made: a page per environment
@@ -38,12 +38,12 @@ def main() -> None:
 
     options = ["-b", "html", "-W", "--keep-going", "-q", "-j", arguments.jobs]
     if sphinx([*options, "-c", str(DOCS), "-d", str(DOCS / "_build/doctrees"), *paths()]):
-        sys.exit("docs/build.py: Sphinx found the errors above")
+        sys.exit("docs/build_site.py: Sphinx found the errors above")
     from site_check import check
 
     problems = check(HTML)
     if problems:
-        sys.exit("\n".join(["docs/build.py: the site has broken links:", *problems]))
+        sys.exit("\n".join(["docs/build_site.py: the site has broken links:", *problems]))
     print(f"{HTML / 'index.html'}")
 
 
@@ -78,9 +78,9 @@ def own_pages() -> list[Path]:
 
 
 def other_pages(pages: dict[str, Path], index: str) -> list[str]:
-    """The pages of docs/ that index.md does not name: one more page needs no edit there."""
+    """The pages of docs/ that no toctree of index.md names: one more needs no edit there."""
     names = (page.removesuffix(".md") for page in pages if "/" not in page)
-    return [name for name in names if name != "index" and not re.search(rf"\b{name}\b", index)]
+    return [name for name in names if name != "index" and name not in index.split("\n")]
 
 
 def with_site_links(text: str, path: Path, page: str, used: dict[str, str | bytes]) -> str:
