@@ -1,10 +1,12 @@
 """Sphinx's settings. The site is built by build_site.py, which lays its sources out first."""
 
+import os
 import re
 import sys
 from pathlib import Path
 
 from sphinx.util.logging import getLogger
+from sphinx.util.nodes import get_node_source, make_refnode
 
 import gfn_gym
 
@@ -36,6 +38,7 @@ html_copy_source = False
 highlight_language = "none"
 
 add_module_names = False
+autodoc_inherit_docstrings = False  # those of numpy or torch are documented there
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
@@ -80,16 +83,33 @@ def readable(app, what, name, obj, options, lines):
     lines[:] = "".join(parts).split("\n")
 
 
-def unresolved(app, env, node, contnode):
-    """Warn of roles in docstrings that lead nowhere, and not of annotations.
+def resolve(app, env, node, contnode):
+    """Resolve a role in a docstring that says :func:`name` of what its module has imported.
 
-    Annotations name types of numpy, torch and others, whose documentation is elsewhere.
+    Private names stay text; what is still not found is a warning. Annotations name types of numpy,
+    torch and others, whose documentation is elsewhere, so they may lead nowhere.
     """
-    if node.get("refdomain") == "py" and "refwarn" in node:
-        target = node["reftarget"]
-        logger.warning("%s refers to nothing that is documented", target, location=node)
+    source = get_node_source(node) or ""
+    if node.get("refdomain") != "py" or "docstring of" not in source:
+        return None
+    name = node["reftarget"]
+    if name.rpartition(".")[2].startswith("_"):
+        return contnode
+    domain = env.get_domain("py")
+    here = f"{node.get('py:module')}.{node.get('py:class')}"
+    found = sorted(
+        (-len(os.path.commonprefix([full, here])), entry.docname, entry.node_id)
+        for full, entry in domain.objects.items()
+        if full.endswith(f".{name}")
+    )
+    nearest = {entry[1:] for entry in found if entry[0] == found[0][0]}
+    if len(nearest) == 1:
+        (page, anchor) = nearest.pop()
+        return make_refnode(app.builder, node["refdoc"], page, anchor, contnode)
+    logger.warning("%s refers to nothing that is documented", name, location=node)
+    return None
 
 
 def setup(app):
     app.connect("autodoc-process-docstring", readable)
-    app.connect("missing-reference", unresolved)
+    app.connect("missing-reference", resolve)
