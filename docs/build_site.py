@@ -79,8 +79,12 @@ def own_pages() -> list[Path]:
 
 def other_pages(pages: dict[str, Path], index: str) -> list[str]:
     """The pages of docs/ that no toctree of index.md names: one more needs no edit there."""
+
+    def listed(name: str) -> bool:
+        return re.search(rf"^(.* <{name}>|{name})$", index, re.MULTILINE) is not None
+
     names = (page.removesuffix(".md") for page in pages if "/" not in page)
-    return [name for name in names if name != "index" and name not in index.split("\n")]
+    return [name for name in names if name != "index" and not listed(name)]
 
 
 def with_site_links(text: str, path: Path, page: str, used: dict[str, str | bytes]) -> str:

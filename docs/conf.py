@@ -1,8 +1,8 @@
 """Sphinx's settings. The site is built by build_site.py, which lays its sources out first."""
 
-import os
 import re
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 from sphinx.util.logging import getLogger
@@ -33,7 +33,8 @@ exclude_patterns = ["tutorials"]  # sphinx-gallery writes their pages to learn/
 html_theme = "furo"
 html_math_renderer = "mathml"  # the browser's own: no script, no font, no network
 html_title = f"GFN Gym {release}"
-html_static_path: list[str] = []
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 highlight_language = "none"
 
@@ -44,6 +45,9 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_default_options = {"show-inheritance": True}
 autodoc_preserve_defaults = True
+autodoc_type_aliases = {  # written as they are, not as numpy's types in full
+    name: f"gfn_gym.dag.{name}" for name in ("States", "Actions", "Mask", "Floats")
+} | {"LogReward": "LogReward", "Indices": "Indices", "GymEnv": "GymEnv", "Schedule": "Schedule"}
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 
@@ -83,6 +87,12 @@ def readable(app, what, name, obj, options, lines):
     lines[:] = "".join(parts).split("\n")
 
 
+def shared(a: str, b: str) -> int:
+    """How many leading parts two dotted names have in common."""
+    pairs = zip(a.split("."), b.split("."), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
 def resolve(app, env, node, contnode):
     """Resolve a role in a docstring that says :func:`name` of what its module has imported.
 
@@ -98,7 +108,7 @@ def resolve(app, env, node, contnode):
     domain = env.get_domain("py")
     here = f"{node.get('py:module')}.{node.get('py:class')}"
     found = sorted(
-        (-len(os.path.commonprefix([full, here])), entry.docname, entry.node_id)
+        (-shared(full, here), entry.docname, entry.node_id)
         for full, entry in domain.objects.items()
         if full.endswith(f".{name}")
     )

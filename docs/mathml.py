@@ -25,10 +25,11 @@ def block(self, node: nodes.math_block) -> None:
 
 def mathml(node: nodes.math | nodes.math_block, as_block: bool = False) -> str:
     try:
-        return tex2mathml(node.astext(), as_block=as_block)
+        text = tex2mathml(node.astext(), as_block=as_block)
     except MathError as error:
         logger.warning("%s: %s", node.astext(), error, location=node)
         return ""
+    return text.replace("<mo>&ApplyFunction;</mo>", '<mspace width="0.17em"/>')  # log x, not logx
 
 
 def setup(app) -> dict[str, bool]:
