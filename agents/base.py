@@ -22,7 +22,7 @@ from stable_baselines3.common.type_aliases import (
 from stable_baselines3.common.utils import LinearSchedule, safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 
-from gfn_gym.arguments import number, unit, whole
+from gfn_gym.arguments import flag, mapping, number, unit, whole
 from gfn_gym.dag import DAG, Mask, States
 from gfn_gym.mdp import BackwardPolicy, sample_legal_actions
 from gfn_gym.observation import Observer
@@ -47,7 +47,7 @@ class GFNAlgorithm(TrainingLoop):
     (:meth:`_make_buffer`), how P_B is learnt, if at all (:meth:`_make_backward`), which arguments
     are wrong (:meth:`_check_arguments`), and learns (:meth:`train`). Its constructor lists every
     argument that it takes, each with a default, sets its own as attributes and passes the others
-    up; ``preset=`` then works without more ado.
+    up; ``preset=`` then works by itself.
 
     Args:
         policy: "auto" for the domain's, "MlpPolicy", "TransformerPolicy", "BlockTreePolicy",
@@ -79,6 +79,7 @@ class GFNAlgorithm(TrainingLoop):
         if "__init__" in vars(cls):
             cls.__init__ = with_presets(cls.__init__)  # type: ignore[method-assign]
 
+    @with_presets
     def __init__(
         self,
         policy: str | type[Architecture],
@@ -99,6 +100,10 @@ class GFNAlgorithm(TrainingLoop):
             env = as_vec_env(env, n_envs)
             check_reads_back(env)
             policy = policy_of(env.dag) if policy == "auto" else policy
+        elif policy == "auto":
+            raise ValueError("env=None: give an environment, whose domain says what 'auto' is")
+        if settings.get("policy_kwargs") is not None:
+            settings["policy_kwargs"] = mapping("policy_kwargs", settings["policy_kwargs"])
         # SB3 gives every off-policy algorithm a tau; those of ours that have one have set it.
         settings.setdefault("tau", getattr(self, "tau", 1.0))
         super().__init__(
@@ -110,7 +115,7 @@ class GFNAlgorithm(TrainingLoop):
             supported_action_spaces=(spaces.Discrete,),
             **settings,
         )
-        self.preset = preset
+        self.preset = None if preset is None else str(preset)
         self.exploration_initial_eps = exploration_initial_eps
         self.exploration_final_eps = exploration_final_eps
         self.exploration_fraction = exploration_fraction
@@ -146,7 +151,7 @@ class GFNAlgorithm(TrainingLoop):
         number("exploration_fraction", self.exploration_fraction, above=0)
         if self.max_grad_norm is not None and self.max_grad_norm != np.inf:
             number("max_grad_norm", self.max_grad_norm, above=0)
-        if self.learnt_backward and self.mdp.backward_policy is not None:
+        if flag("learnt_backward", self.learnt_backward) and self.mdp.backward_policy is not None:
             raise ValueError(
                 "learnt_backward=True, but the environment has a backward policy of its own: make "
                 "one without, or keep that"
@@ -170,7 +175,7 @@ class GFNAlgorithm(TrainingLoop):
             architecture=cast(Any, self.policy_class),
             roles=self._roles(),
             observation=self.observation,
-            **self.policy_kwargs,
+            **split_policy_kwargs(self.policy_kwargs),
         ).to(self.device)
         self.policy.generator = np.random.default_rng(policy_seed)
         self.backward = self._make_backward()
@@ -376,6 +381,13 @@ class GFNAlgorithm(TrainingLoop):
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer", *self.backward.saved()], []
+
+
+def split_policy_kwargs(given: dict[str, Any]) -> dict[str, Any]:
+    """Tell the optimizer's settings from those of the architecture, which are all the others."""
+    names = ("optimizer_class", "optimizer_kwargs")
+    ours: dict[str, Any] = {name: given[name] for name in names if name in given}
+    return {**ours, "architecture_kwargs": {k: v for k, v in given.items() if k not in ours}}
 
 
 def check_rate(name: str, rate: Any) -> None:

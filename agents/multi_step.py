@@ -9,6 +9,8 @@ import numpy as np
 import torch as th
 from numpy.typing import NDArray
 
+from gfn_gym.arguments import unit, whole
+
 from .networks import QNetwork, TwinQNetwork
 from .replay.transition_buffer import TransitionBatch, TransitionBuffer
 
@@ -76,3 +78,11 @@ def _transitions_ahead(
         if not len(rows):
             break
     return tuple(np.concatenate(column) for column in zip(*found, strict=True))
+
+
+def check_target_network(algorithm: Any) -> None:
+    """Check the arguments of a target network and of targets over several steps."""
+    whole("target_update_interval", algorithm.target_update_interval, least=1)
+    whole("n_step", algorithm.n_step, least=1)
+    unit("tau", algorithm.tau)
+    unit("td_lambda", algorithm.td_lambda)

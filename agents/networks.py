@@ -14,7 +14,7 @@ import torch as th
 from torch import nn
 
 from . import targets
-from .architectures import ActionValues, Architecture
+from .architectures.base import ActionValues, Architecture, numbers_of
 
 Module = TypeVar("Module", bound=nn.Module)
 MakeArchitecture = Callable[[], Architecture]
@@ -87,7 +87,9 @@ class QNetwork(ActingNetwork):
         values = self.architecture.action_values(self.head, encoding, mask)
         if self.value_head is None:
             return values
-        return values.with_value(self.value_head(encoding).squeeze(1), self.temperature)
+        return values.with_value(
+            numbers_of(self.value_head, encoding, (len(states), 1)).squeeze(1), self.temperature
+        )
 
     def of_actions(self, states: th.Tensor, mask: th.Tensor, actions: th.Tensor) -> th.Tensor:
         """Q(s, a) of legal actions int64 (n,), (n,); less work where the rest is not needed."""
@@ -98,8 +100,8 @@ class QNetwork(ActingNetwork):
     def soft_value(self, states: th.Tensor, mask: th.Tensor) -> th.Tensor:
         """V(s) = λ·logsumexp(Q(s,·)/λ), (n,); arbitrary where nothing is legal."""
         if self.value_head is not None:
-            value = self.value_head(self.architecture.encode(states))
-            return cast(th.Tensor, value.squeeze(1))
+            encoding = self.architecture.encode(states)
+            return numbers_of(self.value_head, encoding, (len(states), 1)).squeeze(1)
         return self.values(states, mask).soft_value(self.temperature)
 
     def scaled_log_policy(
@@ -222,7 +224,8 @@ class ValueNetwork(nn.Module):
 
     def forward(self, states: th.Tensor) -> th.Tensor:
         """States int64 (n, d) → (n,)."""
-        return cast(th.Tensor, self.head(self.architecture.encode(states)).squeeze(1))
+        encoding = self.architecture.encode(states)
+        return numbers_of(self.head, encoding, (len(states), 1)).squeeze(1)
 
 
 class BackwardNetwork(nn.Module):
@@ -234,11 +237,14 @@ class BackwardNetwork(nn.Module):
 
     def forward(self, states: th.Tensor, mask: th.Tensor) -> th.Tensor:
         """Float32 (n, n_backward_actions), −inf where illegal by the backward mask."""
-        logits = self.head(self.architecture.encode(states))
-        return cast(th.Tensor, logits.masked_fill(~mask, -th.inf))
+        logits = numbers_of(self.head, self.architecture.encode(states), mask.shape)
+        return logits.masked_fill(~mask, -th.inf)
 
     def start_uniform(self) -> None:
-        """Give all actions the same logit: the last linear layer of the head says 0."""
+        """Give all actions the same logit: the last linear layer of the head says 0.
+
+        A head without one, as a user's own may be, starts as it is.
+        """
         layers = [module for module in self.head.modules() if isinstance(module, nn.Linear)]
         for parameter in layers[-1].parameters() if layers else ():
             nn.init.zeros_(parameter)
@@ -250,5 +256,11 @@ def frozen_copy(network: Module) -> Module:
 
 
 def move_towards(follower: Any, leader: Any, share: float) -> None:
-    """Move a network's parameters a share of the way to another's; call it without gradients."""
+    """Move a network's parameters a share of the way to another's; call it without gradients.
+
+    Buffers, such as the running statistics of a batch normalization, are copied.
+    """
     th._foreach_lerp_(list(follower.parameters()), list(leader.parameters()), share)
+    buffers = list(leader.buffers())
+    if buffers:
+        th._foreach_copy_(list(follower.buffers()), buffers)

@@ -76,7 +76,7 @@ class GFNPolicy(BasePolicy):
         roles: which networks there are.
         observation: the form of the observations, see :class:`gfn_gym.observation.Observer`.
         optimizer_class, optimizer_kwargs: torch's; Adam with the fused kernel by default.
-        architecture_kwargs: settings of the architecture.
+        architecture_kwargs: settings of the architecture, by name.
 
     Attributes:
         online: what acts while training, and is trained.
@@ -102,7 +102,7 @@ class GFNPolicy(BasePolicy):
         observation: str = "onehot",
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
-        **architecture_kwargs: Any,
+        architecture_kwargs: dict[str, Any] | None = None,
     ):
         if optimizer_kwargs is None:
             optimizer_kwargs = {"fused": True} if optimizer_class is th.optim.Adam else {}
@@ -114,8 +114,8 @@ class GFNPolicy(BasePolicy):
         )
         self.dag, self.roles = dag, roles
         self.observer = Observer(dag, observation)
-        _check_settings(architecture, architecture_kwargs)
-        self.architecture, self.architecture_kwargs = architecture, architecture_kwargs
+        self.architecture, self.architecture_kwargs = architecture, architecture_kwargs or {}
+        _check_settings(architecture, self.architecture_kwargs)
         self.generator = np.random.default_rng()
         self.online = roles.make_online(self._make_architecture)
         self.target = frozen_copy(self.online.critic) if roles.target else None
@@ -224,7 +224,7 @@ class GFNPolicy(BasePolicy):
             "observation": self.observer.name,
             "optimizer_class": self.optimizer_class,
             "optimizer_kwargs": self.optimizer_kwargs,
-            **self.architecture_kwargs,
+            "architecture_kwargs": self.architecture_kwargs,
         }
 
 

@@ -12,11 +12,10 @@ from . import targets
 from .architectures import Architecture
 from .backward import BACKWARD_LEARNING_RATE, GivenBackward, tlm_backward
 from .base import check_rate, passed_up
-from .multi_step import multi_step_target
+from .multi_step import check_target_network, multi_step_target
 from .networks import ActorCritics, move_towards
 from .policy import Roles
 from .replay.transition_buffer import TransitionBatch
-from .soft_dqn import check_target_network
 from .transitions import TransitionAlgorithm
 
 

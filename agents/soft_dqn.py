@@ -9,7 +9,7 @@ import torch as th
 from numpy.typing import NDArray
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
-from gfn_gym.arguments import unit, whole
+from gfn_gym.arguments import flag
 from gfn_gym.dag import Floats, Mask, States
 from gfn_gym.mdp import MDP
 
@@ -17,7 +17,7 @@ from . import targets
 from .architectures import Architecture
 from .backward import BACKWARD_LEARNING_RATE, GivenBackward, tlm_backward
 from .base import passed_up
-from .multi_step import multi_step_target
+from .multi_step import check_target_network, multi_step_target
 from .networks import QNetwork, move_towards
 from .policy import Roles
 from .replay.transition_buffer import TransitionBatch
@@ -151,6 +151,7 @@ class SoftDQN(TransitionAlgorithm):
     def _check_arguments(self) -> None:
         super()._check_arguments()
         check_target_network(self)
+        flag("double", self.double)
         check_planning(self.planning_simulations, self.planning_epsilon, "planning_")
 
     def _roles(self) -> Roles:
@@ -236,11 +237,3 @@ class SoftDQN(TransitionAlgorithm):
         if not self.planning_simulations:
             return super()._acting_logits(states, mask)
         return self.temperature * self._plan(states, self.q_net)
-
-
-def check_target_network(algorithm: Any) -> None:
-    """Check the arguments of a target network and of targets over several steps."""
-    whole("target_update_interval", algorithm.target_update_interval, least=1)
-    whole("n_step", algorithm.n_step, least=1)
-    unit("tau", algorithm.tau)
-    unit("td_lambda", algorithm.td_lambda)

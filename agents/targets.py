@@ -11,7 +11,16 @@ import math
 import torch as th
 from torch.nn import functional as F
 
-from .ragged import ragged_ranges
+
+def ragged_ranges(counts: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+    """Number the entries of n lists of ``counts`` int64 (n,) entries each.
+
+    Returns:
+        For each of the Σ counts entries: its list, rising, and its place there from 0; int64.
+    """
+    lists = th.repeat_interleave(counts)
+    starts = counts.cumsum(0) - counts
+    return lists, th.arange(len(lists), device=counts.device) - starts[lists]
 
 
 def soft_value(q: th.Tensor, temperature: float = 1.0) -> th.Tensor:

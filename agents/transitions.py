@@ -10,7 +10,7 @@ import torch as th
 from numpy.typing import NDArray
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
-from gfn_gym.arguments import choice, number, unit, whole
+from gfn_gym.arguments import choice, flag, number, unit, whole
 from gfn_gym.graph import batches
 
 from . import targets
@@ -88,6 +88,8 @@ class TransitionAlgorithm(GFNAlgorithm):
         number("average_share", self.average_share, least=0, below=1)
         for name in ("replay_alpha", "replay_beta", "replay_beta_final"):
             unit(name, getattr(self, name))
+        for name in ("dueling", "huber", "importance_weights"):
+            flag(name, getattr(self, name))
         choice("new_priority", self.new_priority, ("td_error", "max"))
 
     def _make_buffer(self, generator: np.random.Generator) -> TransitionBuffer:

@@ -8,7 +8,7 @@ no bounds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -115,6 +115,17 @@ def flag(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise ArgumentTypeError(f"{name}={value!r} must be True or False")
     return bool(value)
+
+
+def mapping(name: str, value: Any) -> dict[str, Any]:
+    """Return a mapping from strings as a new dict.
+
+    Raises:
+        TypeError: anything else.
+    """
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ArgumentTypeError(f"{name}={value!r} must be a dict of settings by name")
+    return dict(value)
 
 
 def is_finite(value: Any) -> bool:

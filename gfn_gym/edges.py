@@ -129,7 +129,7 @@ def takes_edges(method: Method) -> Method:
     def adapted(dag: DAG, *args: Any, **named: Any) -> Any:
         given = args[0] if args else named.get("edges")
         edges = given if isinstance(given, Edges) else _edges_of(dag, method, *args, **named)
-        if n == 1:
+        if n < 2:
             return method(dag, edges)
         return method(dag, *(edges.states, edges.actions, edges.next_states)[:n])
 
@@ -140,7 +140,7 @@ def takes_edges(method: Method) -> Method:
 def adapt_old_methods(cls: type) -> None:
     """Wrap the methods of a DAG's class that take, or once took, states and actions."""
     for name in HOOKS:
-        method = cls.__dict__.get(name)
+        method = inspect.getattr_static(cls, name)  # a mixin's that is not a DAG as well
         if not inspect.isfunction(method) or hasattr(method, "_takes_edges"):
             continue
         if _n_parameters(method) > 1:
@@ -154,8 +154,10 @@ def adapt_old_methods(cls: type) -> None:
 
 
 def _n_parameters(method: Callable[..., Any]) -> int:
-    """How many parameters a method has besides ``self``."""
-    return len(inspect.signature(method).parameters) - 1
+    """How many parameters a method must be given, by place, besides ``self``."""
+    parameters = list(inspect.signature(method).parameters.values())[1:]
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in by_place and p.default is p.empty for p in parameters)
 
 
 def _edges_of(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -88,8 +89,9 @@ def register(
     ``MyGFN-v0``, and ``MyGFN-Terminate-v0``, where an illegal action ends the episode instead of
     raising, for libraries without masks that can pass no arguments.
 
-    ``policy`` and ``presets`` belong to the DAG's class and its subclasses. Where several ids
-    share a class, the first brings them. To register an id again replaces it.
+    ``policy`` and ``presets`` belong to the DAG's class, and to subclasses that are not registered
+    themselves. Where several ids share a class, the first brings them. To register an id again
+    replaces it.
 
     Args:
         id: the id, ending in a version, "-v0".
@@ -129,9 +131,8 @@ def domain_of(dag: DAG) -> Domain | None:
     Where several ids share the class, the first one's.
     """
     for cls in type(dag).__mro__:
-        name = f"{cls.__module__}:{cls.__qualname__}"
         for domain in _domains.values():
-            if domain.dag is cls or domain.dag == name:
+            if _same_class(domain.dag, cls):
                 return domain
     return None
 
@@ -217,7 +218,15 @@ def _check_presets(source: str, presets: Any) -> None:
 
 def _same_class(a: str | type[DAG], b: str | type[DAG]) -> bool:
     """Whether two classes, each itself or as "module:Class", are one."""
-    if isinstance(a, str) == isinstance(b, str):
-        return a == b
-    path, cls = (a, b) if isinstance(a, str) else (b, a)
-    return isinstance(cls, type) and path == f"{cls.__module__}:{cls.__qualname__}"
+    return a == b or _class(a) == _class(b)
+
+
+def _class(dag: str | type[DAG]) -> Any:
+    """A class, or what "module:Class" names if that module has been imported, else its path.
+
+    The module that a path names need not be the one that defines the class: "my_package:MyDAG".
+    """
+    if not isinstance(dag, str):
+        return dag
+    module, _, name = dag.partition(":")
+    return getattr(sys.modules.get(module), name, dag)

@@ -16,13 +16,14 @@ from torch import nn
 
 from block_sets import BLOCK_SETS, tilted
 from gfn_gym import GFNEnv, agents
-from gfn_gym.agents import GFNAlgorithm, SoftDQN, as_policy
+from gfn_gym.agents import Architecture, GFNAlgorithm, SoftDQN, as_policy
 from gfn_gym.agents.architectures import ARCHITECTURES, MLP
 from gfn_gym.agents.networks import QNetwork
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.envs.molecule.dag import Molecule
 from gfn_gym.evaluation import evaluate_exact, log_probs_of
+from gfn_gym.graph import enumerate_graph
 
 ALGORITHMS = [
     getattr(agents, name)
@@ -179,6 +180,84 @@ def test_a_preset_is_never_ignored():
     assert Variant("MlpPolicy", grid, preset="paper").preset == "paper"
 
 
+class Passing(SoftDQN):  # type: ignore[misc, unused-ignore]
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+
+
+class WithoutPolicy(SoftDQN):  # type: ignore[misc, unused-ignore]
+    def __init__(self, env, **kwargs):
+        super().__init__("MlpPolicy", env, **kwargs)
+
+
+class ByDefault(SoftDQN):  # type: ignore[misc, unused-ignore]
+    def __init__(self, policy, env, preset="fast", **kwargs):
+        super().__init__(policy, env, preset=preset, **kwargs)
+
+
+class Always(SoftDQN):  # type: ignore[misc, unused-ignore]
+    def __init__(self, policy, env, **kwargs):
+        super().__init__(policy, env, preset="fast", **kwargs)
+
+
+class Few(SoftDQN):  # type: ignore[misc, unused-ignore]
+    def __init__(self, policy, env, own=1):
+        super().__init__(policy, env, leaf_weight=own)
+
+
+class Deaf(SoftDQN):  # type: ignore[misc, unused-ignore]
+    def __init__(self, policy, env, **kwargs):
+        super().__init__(policy, env)
+
+
+class Bare(GFNAlgorithm):  # type: ignore[misc, unused-ignore]
+    _roles = _make_buffer = train = None
+
+
+@pytest.mark.parametrize(
+    ("make", "leaf_weight"),
+    [
+        (lambda env: Passing("MlpPolicy", env), 1),
+        (lambda env: Passing("MlpPolicy", env, preset="fast"), 5),
+        (lambda env: WithoutPolicy(env), 1),
+        (lambda env: WithoutPolicy(env=env, preset="fast"), 5),
+        (lambda env: ByDefault("MlpPolicy", env), 5),
+        (lambda env: ByDefault("MlpPolicy", env, "fast", leaf_weight=2), 2),
+        (lambda env: ByDefault("MlpPolicy", env, None), 1),
+        (lambda env: Always("MlpPolicy", env), 5),
+        (lambda env: Always("MlpPolicy", env, leaf_weight=2), 2),
+        (lambda env: Few("MlpPolicy", env), 1),
+        (lambda env: Deaf("MlpPolicy", env), 1),
+    ],
+)
+def test_a_preset_reaches_constructors_of_every_kind(make, leaf_weight, tmp_path):
+    model = make(GFNEnv(DAGS["grid"]))
+    assert model.leaf_weight == leaf_weight
+    assert model.preset == ("fast" if model.n_envs == 256 else None)
+    model.save(tmp_path / "model")
+    if not isinstance(model, (WithoutPolicy, Few, Deaf)):  # which take less than SB3's load gives
+        assert type(model).load(tmp_path / "model").leaf_weight == leaf_weight
+
+
+def test_a_constructor_that_would_lose_a_preset_says_so():
+    grid = GFNEnv(DAGS["grid"])
+    with pytest.raises(TypeError, match="Deaf does not pass its arguments on to SoftDQN"):
+        Deaf("MlpPolicy", grid, preset="fast")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'preset'"):
+        Few("MlpPolicy", grid, preset="fast")
+    with pytest.raises(ValueError, match="preset='nonsense' is not one of"):
+        Bare("MlpPolicy", grid, preset="nonsense")
+    with pytest.raises(TypeError, match=r"preset=\['fast'\] must be a preset's name"):
+        SoftDQN("MlpPolicy", grid, preset=["fast"])
+
+
+@pytest.mark.parametrize("preset", [None, "fast"])
+@pytest.mark.parametrize("bad", [3, "width", [("net_arch", [4])], {3: 4}])
+def test_policy_kwargs_are_a_dict(bad, preset):
+    with pytest.raises(TypeError, match=r"policy_kwargs=.* must be a dict of settings by name"):
+        SoftDQN("MlpPolicy", GFNEnv(DAGS["grid"]), preset=preset, policy_kwargs=bad)
+
+
 # ---- arguments ----------------------------------------------------------------------------------
 
 
@@ -219,6 +298,60 @@ def test_few_classes_lie_above_an_algorithm(algorithm):
     assert all(len(c.__bases__) == 1 for c in [algorithm, *ours])  # no mixins
 
 
+class Normalized(Architecture):
+    """Batch normalization, dropout, an encoding of two parts, heads of no usual kind."""
+
+    def __init__(self, dag, width):
+        super().__init__(dag)
+        self.width, self.dropout = width, nn.Dropout(0.1)
+        self.embedding, self.norm = nn.Embedding(dag.height, width), nn.BatchNorm1d(width)
+
+    def encode(self, states):
+        hidden = self.dropout(self.norm(self.embedding(states).sum(dim=1)).relu())
+        return hidden, hidden.mean(dim=1, keepdim=True)
+
+    def make_forward_head(self):
+        return SumOfParts(self.width, self.n_actions)
+
+    def make_backward_head(self):
+        return SumOfParts(self.width, self.n_backward_actions)
+
+    def make_value_head(self):
+        return SumOfParts(self.width, 1)
+
+
+class SumOfParts(nn.Module):
+    def __init__(self, width, outputs):
+        super().__init__()
+        self.weight = nn.Parameter(th.randn(width, outputs) / width)
+
+    def forward(self, encoding):
+        hidden, mean = encoding
+        return hidden @ self.weight + mean
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_batch_normalization_tuples_and_settings_without_defaults(algorithm, tmp_path):
+    learnt = {"learnt_backward": True} if algorithm in LEARN_BACKWARD else {}
+    model = algorithm(
+        Normalized, GFNEnv(DAGS["grid"]), n_envs=16, train_freq=(32, "episode"), seed=0,
+        policy_kwargs={"width": 4}, **learnt,
+    )  # fmt: skip
+    model.learn(total_trajectories=400)
+    model.save(tmp_path / "model")
+    loaded, states = algorithm.load(tmp_path / "model"), enumerate_graph(model.dag).states[:-1]
+    assert np.array_equal(loaded.policy.log_probs(states), model.policy.log_probs(states))
+    copied = copy.deepcopy(model)
+    assert np.array_equal(copied.policy.log_probs(states), model.policy.log_probs(states))
+    if model.policy.target is not None:  # which has the statistics of what it follows
+        for name, followed in model.policy.online.critic.named_buffers():
+            assert model.policy.target.get_buffer(name).equal(followed), name
+            assert followed.abs().sum() > 0, name
+    if model.policy.backward_net is not None:
+        for name, followed in model.policy.backward_net.named_buffers():
+            assert model.backward.reward_network.get_buffer(name).equal(followed), name
+
+
 # ---- bad architectures --------------------------------------------------------------------------
 
 
@@ -233,8 +366,34 @@ def test_unknown_names_and_settings_are_refused():
         SoftDQN("CnnPolicy", "HypergridGFN-v0")
     with pytest.raises(TypeError, match=r"policy_kwargs has \['widht'\], which MLP does not take"):
         SoftDQN("MlpPolicy", "HypergridGFN-v0", policy_kwargs={"widht": 3})
-    with pytest.raises(ValueError, match="env=None: give an environment"):
-        SoftDQN("MlpPolicy", None)
+    for policy in ("MlpPolicy", "auto"):
+        with pytest.raises(ValueError, match="env=None: give an environment"):
+            SoftDQN(policy, None)
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (3,), (1, 3)])
+@pytest.mark.parametrize("head", ["make_forward_head", "make_backward_head", "make_value_head"])
+def test_numbers_of_the_wrong_shape_are_not_broadcast(head, shape, monkeypatch):
+    class Wrong(nn.Module):
+        def forward(self, encoding):
+            return encoding.sum() + th.zeros(shape)
+
+    monkeypatch.setattr(MLP, head, lambda self: Wrong())
+    model = SoftDQN("MlpPolicy", GFNEnv(DAGS["grid"]), dueling=True, learnt_backward=True)
+    states = th.ones(4, 2, dtype=th.int64)
+    with pytest.raises(ValueError, match=r"the head Wrong gave numbers of shape .* was due"):
+        if head == "make_backward_head":
+            model.policy.backward_net(states, th.ones(4, 2, dtype=th.bool))
+        else:
+            model.q_net(states, th.ones(4, 3, dtype=th.bool))
+
+
+@pytest.mark.parametrize(
+    "name", ["dueling", "double", "huber", "importance_weights", "learnt_backward"]
+)
+def test_flags_are_true_or_false(name):
+    with pytest.raises(TypeError, match=f"{name}='no' must be True or False"):
+        SoftDQN("MlpPolicy", GFNEnv(DAGS["grid"]), **{name: "no"})
 
 
 def test_networks_can_be_copied_without_the_dag():

@@ -136,7 +136,7 @@ def make_policy(architecture: type[Architecture], dag: DAG, **kwargs: Any) -> GF
     env = GFNEnv(dag)
     return GFNPolicy(
         env.observation_space, env.action_space, lambda _: 0.0, dag=dag, architecture=architecture,
-        roles=Roles(backward=True), **kwargs,
+        roles=Roles(backward=True), architecture_kwargs=kwargs,
     )  # fmt: skip
 
 

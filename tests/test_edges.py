@@ -160,3 +160,27 @@ def test_the_methods_of_a_subclass_may_be_the_defaults() -> None:
         backward_group = DAG.backward_group
 
     assert Default().one_action_per_edge and not Piles().one_action_per_edge
+
+
+def test_methods_are_told_apart_by_what_they_must_be_given() -> None:
+    class Settings(Piles):
+        def n_parallel(self, edges: Edges, *, factor: int = 2) -> Any:  # type: ignore[override]
+            return factor * super().n_parallel(edges)
+
+        def backward_group(self, *args: Any) -> Any:  # type: ignore[override]
+            return super().backward_group(*args)
+
+    class Old:
+        def n_parallel(self, states: States, actions: Actions) -> Any:
+            return np.full(len(states), 7)
+
+    with pytest.warns(DeprecationWarning, match="should take"):
+
+        class Mixed(Old, Piles):  # type: ignore[misc]
+            pass
+
+    edges = enumerate_graph(Piles()).edges(slice(None))
+    expected = Piles().n_parallel(edges)
+    np.testing.assert_array_equal(Settings().n_parallel(edges), 2 * expected)
+    np.testing.assert_array_equal(Settings().backward_group(edges), Piles().backward_group(edges))
+    assert (Mixed().n_parallel(edges) == 7).all()  # type: ignore[arg-type, call-arg]

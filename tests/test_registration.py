@@ -97,6 +97,15 @@ def test_subclasses_take_the_nearest_parents(dag: Any) -> None:
     assert found(Child()).presets_for(Child()) == {}
 
 
+def test_a_class_may_be_named_by_a_module_that_only_imports_it() -> None:
+    assert Words.__module__ != __name__
+    register("Words-v0", f"{__name__}:Words", policy="MlpPolicy", presets=FAST)
+    register("Words-Large-v0", Words, length=9)
+    assert found(Words()).presets_for(Words()) == FAST
+    with pytest.raises(ValueError, match="Words-v0 is of the same class"):
+        register("Words-Other-v0", Words, policy="TransformerPolicy")
+
+
 POLICIES = [
     SomePolicy,
     f"{__name__}:SomePolicy",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Protocol, cast
 
 import torch as th
@@ -53,13 +54,28 @@ class Architecture(nn.Module, ABC):
 
     def action_values(self, head: nn.Module, encoding: Any, mask: th.Tensor) -> ActionValues:
         """What the forward head says of the actions that are legal by the mask (n, n_actions)."""
-        return DenseValues(cast(th.Tensor, head(encoding)).masked_fill(~mask, -th.inf))
+        return DenseValues(numbers_of(head, encoding, mask.shape).masked_fill(~mask, -th.inf))
 
     def values_of_actions(
         self, head: nn.Module, states: th.Tensor, mask: th.Tensor, actions: th.Tensor
     ) -> th.Tensor:
         """What the forward head says of the legal actions int64 (n,) only, (n,)."""
         return self.action_values(head, self.encode(states), mask).of_actions(actions)
+
+
+def numbers_of(head: nn.Module, encoding: Any, shape: Sequence[int]) -> th.Tensor:
+    """What a head says of an encoding.
+
+    Raises:
+        ValueError: it is of another shape, which might be broadcast in silence.
+    """
+    numbers = cast(th.Tensor, head(encoding))
+    if numbers.shape != tuple(shape):
+        raise ValueError(
+            f"the head {type(head).__name__} gave numbers of shape {tuple(numbers.shape)} where "
+            f"{tuple(shape)} was due: see gfn_gym.agents.Architecture"
+        )
+    return numbers
 
 
 class ActionValues(Protocol):

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import torch as th
 
-from ..ragged import ragged_ranges
+from ..targets import ragged_ranges
 
 
 class HasBlocks(Protocol):

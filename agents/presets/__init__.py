@@ -14,11 +14,13 @@ default. Ours lie in this package, a file per domain.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import gymnasium
 
+from gfn_gym.arguments import ArgumentTypeError, mapping
 from gfn_gym.dag import DAG
 from gfn_gym.registration import domain_of
 
@@ -26,21 +28,64 @@ from ..architectures import Architecture, architecture_of
 from ..vec_env import as_vec_env
 
 
+class _Applied(str):
+    """The name of a preset whose settings are among the arguments already."""
+
+
 def with_presets(init: Callable[..., None]) -> Callable[..., None]:
-    """Let an algorithm's constructor take ``preset=``; explicit arguments win over it."""
+    """Let an algorithm's constructor take ``preset=``; explicit arguments win over it.
+
+    The first constructor that is given a preset, be it by its caller, by its own default or by a
+    subclass, and that takes ``policy`` and ``env`` by name, applies it; those above it then see
+    an argument like any other.
+
+    Raises:
+        TypeError: the constructor does not pass the preset on, and so ignores its settings.
+    """
+    signature = inspect.signature(init)
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
+    by_name = {"policy", "env"} <= signature.parameters.keys()
+    by_name = by_name and inspect.Parameter.VAR_POSITIONAL not in kinds
 
     @functools.wraps(init)
-    def with_preset(
-        self: Any, policy: Any, env: Any, *args: Any, preset: str | None = None, **given: Any
-    ) -> None:
-        outermost = getattr(type(self).__init__, "__wrapped__", None) is init
-        if preset is not None and outermost:  # else a subclass has applied it already
-            env = gymnasium.make(env) if isinstance(env, str) else env
-            dag = as_vec_env(env, 1).dag
-            policy, given = _merged(preset_values(type(self), dag, preset), policy, dag, given)
-        init(self, policy, env, *args, preset=preset, **given)
+    def with_preset(self: Any, *args: Any, **given: Any) -> None:
+        arguments = _by_name(signature, self, args, given) if by_name else {}
+        preset = arguments.get("preset")
+        loading = arguments.get("env") is None  # a model has its settings from the file
+        if preset is None or isinstance(preset, _Applied) or loading:
+            init(self, *args, **given)
+            return
+        if not isinstance(preset, str):
+            raise ArgumentTypeError(f"preset={preset!r} must be a preset's name, or None")
+        policy, env = arguments.pop("policy"), arguments.pop("env")
+        env = gymnasium.make(env) if isinstance(env, str) else env
+        dag = as_vec_env(env, 1).dag
+        policy, arguments = _merged(preset_values(type(self), dag, preset), policy, dag, arguments)
+        init(self, policy=policy, env=env, **{**arguments, "preset": _Applied(preset)})
+        if self.preset != preset:
+            raise TypeError(
+                f"preset={preset!r}: {type(self).__name__} does not pass its arguments on to "
+                f"{type(self).__mro__[1].__name__}; let its constructor take **kwargs and pass them"
+            )
 
     return with_preset
+
+
+def _by_name(
+    signature: inspect.Signature, self: Any, args: tuple[Any, ...], given: dict[str, Any]
+) -> dict[str, Any]:
+    """A call's arguments by name, and the default of ``preset``; none if they do not fit."""
+    try:
+        bound = signature.bind(self, *args, **given)
+    except TypeError:  # which the call itself explains best
+        return {}
+    arguments = dict(bound.arguments)
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            arguments |= arguments.pop(name, {})
+    if "preset" in signature.parameters:
+        arguments.setdefault("preset", signature.parameters["preset"].default)
+    return {name: arguments[name] for name in list(arguments)[1:]}  # without self
 
 
 def _merged(
@@ -54,7 +99,7 @@ def _merged(
     kwargs = dict(settings.pop("policy_kwargs", {}))
     if architecture and architecture_of(policy) is architecture_of(of_preset):
         kwargs |= architecture
-    kwargs |= given.get("policy_kwargs") or {}
+    kwargs |= mapping("policy_kwargs", given.get("policy_kwargs") or {})
     return policy, {**settings, **given, "policy_kwargs": kwargs or None}
 
 
