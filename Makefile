@@ -44,7 +44,7 @@ lint: .venv/.installed
 	@if $(PY) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))'; then set -ex; \
 	  $(PY) -m mypy gfn_gym agents; \
 	  $(PY) -m mypy --allow-subclassing-any --allow-untyped-defs --allow-untyped-calls \
-	    --no-check-untyped-defs tests examples benchmarks; \
+	    --no-check-untyped-defs tests examples benchmarks docs; \
 	else echo "mypy is left out: it is run with Python 3.11 to 3.14"; fi
 
 # Left out where Sphinx's newest release does not run.

@@ -6,7 +6,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from sphinx.util.logging import getLogger
-from sphinx.util.nodes import get_node_source, make_refnode
+from sphinx.util.nodes import make_refnode
 
 import gfn_gym
 
@@ -48,6 +48,7 @@ autodoc_preserve_defaults = True
 autodoc_type_aliases = {  # written as they are, not as numpy's types in full
     name: f"gfn_gym.dag.{name}" for name in ("States", "Actions", "Mask", "Floats")
 } | {"LogReward": "LogReward", "Indices": "Indices", "GymEnv": "GymEnv", "Schedule": "Schedule"}
+napoleon_attr_annotations = False
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 
@@ -87,6 +88,12 @@ def readable(app, what, name, obj, options, lines):
     lines[:] = "".join(parts).split("\n")
 
 
+def no_type(app, what, name, obj, options, lines):
+    """Keep napoleon from reading "λ: a variant's" of an attribute as "type: description"."""
+    if what in ("attribute", "data", "property"):
+        lines.insert(0, "")
+
+
 def shared(a: str, b: str) -> int:
     """How many leading parts two dotted names have in common."""
     pairs = zip(a.split("."), b.split("."), strict=False)
@@ -99,8 +106,8 @@ def resolve(app, env, node, contnode):
     Private names stay text; what is still not found is a warning. Annotations name types of numpy,
     torch and others, whose documentation is elsewhere, so they may lead nowhere.
     """
-    source = get_node_source(node) or ""
-    if node.get("refdomain") != "py" or "docstring of" not in source:
+    written = "refwarn" in node and "docstring of" in (node.source or "")
+    if node.get("refdomain") != "py" or not written:
         return None
     name = node["reftarget"]
     if name.rpartition(".")[2].startswith("_"):
@@ -112,14 +119,17 @@ def resolve(app, env, node, contnode):
         for full, entry in domain.objects.items()
         if full.endswith(f".{name}")
     )
+    if not found:
+        logger.warning("%s refers to nothing that is documented", name, location=node)
+        return None
     nearest = {entry[1:] for entry in found if entry[0] == found[0][0]}
-    if len(nearest) == 1:
-        (page, anchor) = nearest.pop()
-        return make_refnode(app.builder, node["refdoc"], page, anchor, contnode)
-    logger.warning("%s refers to nothing that is documented", name, location=node)
-    return None
+    if len(nearest) > 1:  # a method that every algorithm has
+        return contnode
+    (page, anchor) = nearest.pop()
+    return make_refnode(app.builder, node["refdoc"], page, anchor, contnode)
 
 
 def setup(app):
+    app.connect("autodoc-process-docstring", no_type, priority=100)  # before napoleon
     app.connect("autodoc-process-docstring", readable)
     app.connect("missing-reference", resolve)

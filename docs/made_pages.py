@@ -37,7 +37,7 @@ def environments() -> dict[str, str]:
     for dag, ids in domains().items():
         name = dag.__name__.lower()
         all_ids = [variant for id in ids for variant in (id, id.replace("-v", "-Terminate-v"))]
-        summary = inspect.getdoc(dag).split("\n\n")[0].replace("``", "`")
+        summary = (inspect.getdoc(dag) or "").split("\n\n")[0].replace("``", "`")
         rows.append(f"| [{dag.__name__}]({name}.md) | `{'`, `'.join(ids)}` | {summary} |")
         names.append(name)
         pages[f"environments/{name}.md"] = f"""\

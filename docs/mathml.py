@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from docutils import nodes
 from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
@@ -11,12 +13,12 @@ from sphinx.util.math import get_node_equation_number
 logger = getLogger(__name__)
 
 
-def inline(self, node: nodes.math) -> None:
+def inline(self: Any, node: nodes.math) -> None:
     self.body.append(mathml(node))
     raise nodes.SkipNode
 
 
-def block(self, node: nodes.math_block) -> None:
+def block(self: Any, node: nodes.math_block) -> None:
     number = f"({get_node_equation_number(self, node)})" if node["number"] else ""
     self.body.append(self.starttag(node, "div", CLASS="math"))
     self.body.append(mathml(node, as_block=True) + number + "</div>\n")
@@ -32,6 +34,6 @@ def mathml(node: nodes.math | nodes.math_block, as_block: bool = False) -> str:
     return text.replace("<mo>&ApplyFunction;</mo>", '<mspace width="0.17em"/>')  # log x, not logx
 
 
-def setup(app) -> dict[str, bool]:
+def setup(app: Any) -> dict[str, bool]:
     app.add_html_math_renderer("mathml", (inline, None), (block, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

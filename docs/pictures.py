@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import matplotlib
@@ -47,9 +48,9 @@ def draw(folder: Path) -> None:
             draw_curve(page, path)
 
 
-def draw_construction(id: str, kwargs: dict[str, int], path: Path) -> None:
+def draw_construction(id: str, kwargs: dict[str, Any], path: Path) -> None:
     """Animate a random trajectory, the longest of ten."""
-    env = gymnasium.make(id, render_mode="rgb_array", **kwargs)
+    env: Any = gymnasium.make(id, render_mode="rgb_array", **kwargs)
     films = []
     for seed in range(10):
         _, info = env.reset(seed=seed)

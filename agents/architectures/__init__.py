@@ -20,6 +20,7 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
     "BlockTreePolicy": BlockTree,
     "SmallBlockTreePolicy": SmallBlockTree,
 }
+"""Our architectures, by the name that ``policy=`` takes."""
 
 __all__ = [
     "ARCHITECTURES",
