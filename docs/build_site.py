@@ -26,6 +26,15 @@ FROM_ELSEWHERE = {  # where it lies: its page
     "benchmarks/README.md": "benchmarks.md",
     "examples/README.md": "examples.md",
 }
+EXAMPLE = """
+## A domain in full
+
+`examples/custom_environment.py`, which the tests run:
+
+```{literalinclude} example.py
+:language: python
+```
+"""
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#\s]*)(#[^)\s]*)?\)")
 
 
@@ -64,6 +73,8 @@ def lay_out() -> None:
         text = path.read_text()
         if page == "index.md":
             text = text.replace("<!-- other pages -->", "\n".join(other_pages(pages, text)))
+        if page == "extending.md":
+            text += EXAMPLE
         used[page] = with_site_links(text, path, page, used)
     for path in sorted((DOCS / "tutorials").glob("*")):
         if path.suffix in (".py", ".rst"):

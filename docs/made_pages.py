@@ -23,11 +23,12 @@ MOVED = ("gfn_gym.evaluation.molecules",)
 
 
 def domains() -> dict[type[DAG], list[str]]:
-    """The DAGs of registered environments, with their ids."""
+    """The DAGs of our registered environments, with their ids."""
     found: dict[type[DAG], list[str]] = {}
     for domain in registration._domains.values():
         dag = registration.imported(domain.dag) if isinstance(domain.dag, str) else domain.dag
-        found.setdefault(dag, []).append(domain.id)
+        if dag.__module__.startswith("gfn_gym."):
+            found.setdefault(dag, []).append(domain.id)
     return found
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
 
@@ -70,8 +70,22 @@ def test_the_readme_and_the_performance_page_say_what_was_measured(capsys: Any) 
 def test_the_readme_stays_short_and_names_every_environment() -> None:
     readme = (ROOT / "README.md").read_text()
     assert len(readme.splitlines()) <= 90
-    ids = {id for id in gymnasium.registry if id in registration._domains}
+    domains = registration._domains.values()
+    ids = {domain.id for domain in domains if str(domain.dag).startswith("gfn_gym.envs.")}
+    assert ids
     assert {id for id in ids if f"`{id}`" not in readme} == set()
+
+
+def test_the_example_of_a_domain_keeps_the_contract_and_trains() -> None:
+    code = (
+        "import custom_environment as example; from gfn_gym import check_dag;"
+        "check_dag(example.Team());"
+        "model = example.SoftDQN('MlpPolicy', 'Team-v0', dueling=True, seed=0);"
+        "model.learn(total_trajectories=300); assert model.num_timesteps > 300"
+    )
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=ROOT / "examples", capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 def test_versions_agree() -> None:
