@@ -123,10 +123,12 @@ def with_site_links(text: str, path: Path, page: str, used: dict[str, str | byte
             return f"[{label}]({up}learn/{where.stem}.rst)"
         if where.is_relative_to(DOCS):
             return match[0]
-        if (where / "__init__.py").exists():
-            package = re.sub("^agents", "gfn_gym/agents", name).replace("/", "_")
+        folder = where.parent if where.name == "__init__.py" else where
+        if (folder / "__init__.py").exists():
+            package = folder.relative_to(ROOT).as_posix().replace("/", "_")
+            package = re.sub("^agents", "gfn_gym_agents", package)
             return f"[{label}]({up}api/{package}.md)"
-        module = name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        module = name.removesuffix(".py").replace("/", ".")
         module = re.sub(r"^agents\b", "gfn_gym.agents", module)
         if name.endswith(".py") and module in sys.modules and module.startswith("gfn_gym"):
             html = f"{up}_modules/{module.replace('.', '/')}.html"

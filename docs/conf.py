@@ -4,6 +4,7 @@ import re
 import sys
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 from sphinx.util.logging import getLogger
 from sphinx.util.nodes import make_refnode
@@ -47,7 +48,13 @@ autodoc_default_options = {"show-inheritance": True}
 autodoc_preserve_defaults = True
 autodoc_type_aliases = {  # written as they are, not as numpy's types in full
     name: f"gfn_gym.dag.{name}" for name in ("States", "Actions", "Mask", "Floats")
-} | {"LogReward": "LogReward", "Indices": "Indices", "GymEnv": "GymEnv", "Schedule": "Schedule"}
+} | {
+    "LogReward": "LogReward",
+    "Indices": "Indices",
+    "ArrayLike": "ArrayLike",
+    "GymEnv": "GymEnv",
+    "Schedule": "Schedule",
+}
 napoleon_attr_annotations = False
 napoleon_use_ivar = True
 napoleon_use_rtype = False
@@ -100,6 +107,17 @@ def shared(a: str, b: str) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
+def nearest(env: Any, name: str, here: str) -> set[tuple[str, str]]:
+    """The pages and anchors of what is documented as ``name``, as near as possible to ``here``."""
+    found = [
+        (shared(full, here), entry.docname, entry.node_id)
+        for full, entry in env.get_domain("py").objects.items()
+        if full.endswith(f".{name}")
+    ]
+    most = max((parts for parts, *_ in found), default=0)
+    return {(page, anchor) for parts, page, anchor in found if parts == most}
+
+
 def resolve(app, env, node, contnode):
     """Resolve a role in a docstring that says :func:`name` of what its module has imported.
 
@@ -112,24 +130,39 @@ def resolve(app, env, node, contnode):
     name = node["reftarget"]
     if name.rpartition(".")[2].startswith("_"):
         return contnode
-    domain = env.get_domain("py")
-    here = f"{node.get('py:module')}.{node.get('py:class')}"
-    found = sorted(
-        (-shared(full, here), entry.docname, entry.node_id)
-        for full, entry in domain.objects.items()
-        if full.endswith(f".{name}")
-    )
+    found = nearest(env, name, f"{node.get('py:module')}.{node.get('py:class')}")
     if not found:
         logger.warning("%s refers to nothing that is documented", name, location=node)
         return None
-    nearest = {entry[1:] for entry in found if entry[0] == found[0][0]}
-    if len(nearest) > 1:  # a method that every algorithm has
+    if len(found) > 1:  # a method that every algorithm has
         return contnode
-    (page, anchor) = nearest.pop()
+    (page, anchor) = found.pop()
     return make_refnode(app.builder, node["refdoc"], page, anchor, contnode)
+
+
+def back_links(app, pagename, templatename, context, doctree):
+    """Lead from a source page to the documentation of what it has, under its public name.
+
+    viewcode takes the first name of a module for all that the module has.
+    """
+    if not pagename.startswith("_modules/gfn_gym"):
+        return
+    module = pagename.removeprefix("_modules/").replace("/", ".")
+
+    def corrected(match):
+        found = nearest(app.env, match[2], module)
+        if len(found) != 1:
+            return match[1]
+        (page, anchor) = found.pop()
+        uri = f"{app.builder.get_relative_uri(pagename, page)}#{anchor}"
+        return f'{match[1]}<a class="viewcode-back" href="{uri}">[docs]</a>'
+
+    block = r'(<div class="viewcode-block" id="([^"]+)">\s*)<a class="viewcode-back".*?</a>'
+    context["body"] = re.sub(block, corrected, context["body"])
 
 
 def setup(app):
     app.connect("autodoc-process-docstring", no_type, priority=100)  # before napoleon
     app.connect("autodoc-process-docstring", readable)
     app.connect("missing-reference", resolve)
+    app.connect("html-page-context", back_links)
