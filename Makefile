@@ -1,5 +1,6 @@
 # make demo    train on the hypergrid, evaluate exactly, draw the picture
-# make test    ruff, mypy and pytest
+# make test    ruff, mypy, pytest and the documentation
+# make docs    the documentation, in docs/_build/html
 # make chaos   fuzz every environment for an hour or so, with a new seed every day
 #
 # Each makes .venv first if it is missing, and installs anew when setup.cfg, pyproject.toml or
@@ -16,15 +17,18 @@ CHAOS_STEPS ?= 200000
 
 PY := .venv/bin/python
 PEERS_PY := .venv-peers/bin/python
+RELEASE_PY := .venv-release/bin/python
 PIP_INSTALL := -m pip --disable-pip-version-check install
 
-.PHONY: help demo test chaos lint peers libraries clean distclean
+.PHONY: help demo test chaos lint docs release peers libraries clean distclean
 
 help:
 	@echo "make demo       train on the hypergrid, about a minute"
-	@echo "make test       ruff, mypy and pytest"
+	@echo "make test       ruff, mypy, pytest and the documentation"
 	@echo "make chaos      fuzz every environment, millions of steps"
 	@echo "make lint       ruff and mypy only"
+	@echo "make docs       the documentation, in docs/_build/html"
+	@echo "make release    sdist and wheel in dist/, checked and tried in an empty environment"
 	@echo "make peers      .venv-peers, with the libraries that benchmarks compare against"
 	@echo "make libraries  train with every library, each in an environment of its own"
 	@echo "make clean      remove caches and build folders"
@@ -34,7 +38,7 @@ demo: .venv/.installed
 	$(PY) examples/hypergrid.py $(DEMO_ARGS)
 
 # One thread: faster for networks this small, and the same numbers on every machine's core count.
-test: lint
+test: lint docs
 	OMP_NUM_THREADS=1 $(PY) -m pytest
 
 chaos: .venv/.installed
@@ -49,8 +53,22 @@ lint: .venv/.installed
 	@if $(PY) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))'; then set -ex; \
 	  $(PY) -m mypy gfn_gym agents; \
 	  $(PY) -m mypy --allow-subclassing-any --allow-untyped-defs --allow-untyped-calls \
-	    --no-check-untyped-defs tests examples benchmarks; \
+	    --no-check-untyped-defs tests examples benchmarks docs; \
 	else echo "mypy is left out: it is run with Python 3.11 to 3.14"; fi
+
+# Left out where Sphinx's newest release does not run.
+docs: .venv/.installed
+	@if $(PY) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then set -ex; \
+	  OMP_NUM_THREADS=1 $(PY) docs/build_site.py; \
+	else echo "the documentation is left out: it is built with Python 3.11 and newer"; fi
+
+release:
+	@$(call ensure_venv,.venv-release)
+	$(RELEASE_PY) $(PIP_INSTALL) -c constraints.txt build twine
+	rm -rf build dist
+	$(RELEASE_PY) -m build --outdir dist .
+	$(RELEASE_PY) -m twine check --strict dist/*
+	$(RELEASE_PY) .ci/check_release.py
 
 peers: .venv-peers/.installed
 
@@ -68,11 +86,11 @@ libraries:
 	@touch $@
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find agents benchmarks examples gfn_gym tests -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf .venv .venv-peers .venv-libraries
+	rm -rf .venv .venv-peers .venv-libraries .venv-release
 
 # Asks for pip, not only for python, since an interrupted `python -m venv` leaves one without the
 # other.

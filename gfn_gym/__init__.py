@@ -15,7 +15,7 @@ from gfn_gym.mdp import MDP
 from gfn_gym.registration import register
 from gfn_gym.vector_env import GFNVectorEnv
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["DAG", "MDP", "GFNEnv", "GFNVectorEnv", "check_dag", "register"]
 
 register(

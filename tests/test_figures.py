@@ -28,7 +28,7 @@ import numpy as np  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 from stable_baselines3.common.callbacks import BaseCallback  # noqa: E402
 
-import readme_table  # noqa: E402
+import comparison_table  # noqa: E402
 import worker  # noqa: E402
 from drawing import draw, draw_panel, reached  # noqa: E402
 from experiment import Experiment, Panel, Run  # noqa: E402
@@ -289,21 +289,25 @@ def test_a_cell_is_of_the_seeds_last_values() -> None:
         ]
 
     both = [curve(0.9, 0.5, 0.25), curve(0.9, 0.125, 0.0625)]
-    assert readme_table.cell(both, "total_variation", 64) == "0.062–0.250, 2.0 min"
-    assert readme_table.cell(both, "total_variation", 96) == "0.062–0.250, 2.0 min at 64"
-    assert readme_table.cell([curve(0.9, 0.5), []], "total_variation", 32) == "0.500, 1.0 min"
-    assert readme_table.cell([[], []], "total_variation", 32) == "–"
+    assert comparison_table.cell(both, "total_variation", 64) == "0.062–0.250, 2.0 min"
+    assert comparison_table.cell(both, "total_variation", 96) == "0.062–0.250, 2.0 min at 64"
+    assert comparison_table.cell([curve(0.9, 0.5), []], "total_variation", 32) == "0.500, 1.0 min"
+    assert comparison_table.cell([[], []], "total_variation", 32) == "–"
 
 
 def test_a_table_reads_runs_up_to_its_count(tmp_path: Path) -> None:
     longer = experiment(tmp_path, runs=[SOFT, replace(SOFT, name="soft-hard", label="hard")])
     write(longer, SOFT, 0, [0.5, 0.25, 0.125])
-    column = readme_table.Column("a", (longer,), "{}", "", count=32)
-    assert readme_table.grid_cell(column, "SoftDQN") == "0.250, 1.0 min"
-    assert readme_table.grid_cell(column, "hard") == readme_table.grid_cell(column, "TB") == "–"
+    column = comparison_table.Column("a", (longer,), "{}", "", count=32)
+    assert comparison_table.grid_cell(column, "SoftDQN") == "0.250, 1.0 min"
+    assert (
+        comparison_table.grid_cell(column, "hard")
+        == comparison_table.grid_cell(column, "TB")
+        == "–"
+    )
 
 
-def test_the_readme_has_the_table_of_the_csvs(capsys: Any) -> None:
-    readme_table.main()
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
-    assert capsys.readouterr().out in readme, "run benchmarks/paper/readme_table.py"
+def test_the_comparison_has_the_table_of_the_csvs(capsys: Any) -> None:
+    comparison_table.main()
+    page = (Path(__file__).parents[1] / "docs" / "comparison.md").read_text()
+    assert capsys.readouterr().out in page, "run benchmarks/paper/comparison_table.py"

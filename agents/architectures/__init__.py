@@ -22,6 +22,7 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
     "SmallBlockTreePolicy": SmallBlockTree,
     "MixturePolicy": Mixture,
 }
+"""Our architectures, by the name that ``policy=`` takes."""
 
 __all__ = [
     "ARCHITECTURES",

@@ -28,7 +28,7 @@ class HasBlocks(Protocol):
 
 @runtime_checkable
 class HasBlockTrees(Protocol):
-    """A DAG of block trees, such as :class:`gfn_gym.envs.molecule.Molecule`.
+    """A DAG of block trees, such as :class:`gfn_gym.envs.molecule.dag.Molecule`.
 
     Rows hold block, parent, parent_slot and own_slot of N = ``max_blocks`` nodes each, and how
     often each slot of each node is open; action 0 stops and 1 + stem·E + entry adds an entry at

@@ -1,6 +1,6 @@
-"""Print the README's table, algorithm × domain, as Markdown from the CSVs under results/.
+"""Print the comparison's table, algorithm × domain, as Markdown from the CSVs under results/.
 
-    python benchmarks/paper/readme_table.py
+    python benchmarks/paper/comparison_table.py
 
 A cell has the lowest and the highest value of the seeds at the column's number of trajectories, and
 their mean CPU minutes of training. For a shorter run it says how many trajectories it reached.
