@@ -81,7 +81,7 @@ class WatchedGrid(Hypergrid):
     ids=["id", "environment", "native vector", "VecEnv", "native VecEnv"],
 )
 def test_takes_an_id_an_environment_or_a_vec_env(algorithm: Any, env: Any, n_envs: int) -> None:
-    model = make(algorithm, env if isinstance(env, str) else env())
+    model = make(algorithm, env if isinstance(env, str) else env(), n_envs=n_envs)
     assert model.n_envs == model.get_env().num_envs == n_envs
     model.learn(60)
     assert model.num_timesteps >= 60 and updates(model) > 0

@@ -41,6 +41,7 @@ DAGS = {
 FITTING = {
     "MlpPolicy": ("grid", "bits", "molecules"),
     "TransformerPolicy": ("bits",),
+    "MixturePolicy": ("bits",),
     "BlockTreePolicy": ("molecules",),
     "SmallBlockTreePolicy": ("molecules",),
     AttentionOverCoordinates: ("grid", "bits", "molecules"),
@@ -48,6 +49,7 @@ FITTING = {
 SMALL: dict[Any, dict[str, Any]] = {
     "MlpPolicy": {"net_arch": [8]},
     "TransformerPolicy": {"width": 8, "heads": 2, "layers": 1},
+    "MixturePolicy": {"experts": 4, "rank": 2},
     "BlockTreePolicy": {"width": 8, "steps": 1},
     "SmallBlockTreePolicy": {"width": 8, "steps": 1},
     AttentionOverCoordinates: {"width": 8},
