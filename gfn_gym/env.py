@@ -82,9 +82,23 @@ class Simulator:
             self._first_steps.look(self.states, edge.next_states, edge.done, edge.log_reward)
             if self._first_steps.over:
                 self._first_steps = None
+        if self.mdp.backward_policy is not None:
+            self._check_finite(actions, edge)
         if self.invalid_action == "terminate" and not self._warned:
             self._compare(edge)
         return edge
+
+    def _check_finite(self, actions: Actions, edge: Transition) -> None:
+        """Refuse an edge that has no probability: its reward of −inf would spoil any training."""
+        finite = np.isfinite(edge.log_backward)
+        if not finite.all():
+            row = int(np.argmin(finite))
+            raise ValueError(
+                f"the backward policy gives probability 0 to the edge that action {actions[row]} "
+                f"takes from state {self.states[row].tolist()} to "
+                f"{edge.next_states[row].tolist()}, so that its reward is -inf: give every legal "
+                "backward action some"
+            )
 
     def _compare(self, edge: Transition) -> None:
         """Warn, once, where an object earns less than an illegal action does."""

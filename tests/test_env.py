@@ -226,6 +226,20 @@ def test_a_wrong_backward_policy_is_refused_at_the_first_steps(policy, message):
         env.step([1, 1, 1])
 
 
+def test_an_edge_without_probability_is_refused():
+    """Its reward would be −inf, and the training, not the policy, would be blamed."""
+
+    def never_second(states):
+        return np.log((np.cumsum(states > 0, axis=1) == 1) * (states > 0))
+
+    env = GFNVectorEnv(Hypergrid(2, 5), 2, backward_policy=never_second)
+    env.reset()
+    with np.errstate(divide="ignore"):
+        env.step([0, 1])
+        with pytest.raises(ValueError, match="probability 0 to the edge that action 1 takes"):
+            env.step([1, 1])
+
+
 @pytest.mark.parametrize("policy", [3, "uniform"])
 def test_a_backward_policy_that_is_no_function_is_refused(policy):
     with pytest.raises(TypeError, match=r"backward_policy=.* must be a function from states"):

@@ -16,7 +16,7 @@ def parse_frequency(value: Any, name: str, least: int = 1) -> tuple[int, str]:
         ValueError: it is none of these, or n is below ``least``; the message has the ``name``.
     """
     pair = value if isinstance(value, (tuple, list)) else (value, "step")
-    good = len(pair) == 2 and pair[1] in ("step", "episode")
+    good = len(pair) == 2 and pair[1] in ("step", "episode") and not isinstance(pair[0], bool)
     if not good or not isinstance(pair[0], (int, np.integer)) or pair[0] < least:
         raise ValueError(
             f"{name}={value!r} must be a number of steps, at least {least}, or (number, 'episode')"
