@@ -152,7 +152,7 @@ def earlier_inner_model(model: Any, path: Path, mark: Path) -> Callable[..., Any
 
 def pickled_buffer(model: Any, path: Path, mark: Path) -> Callable[..., Any]:
     path.write_bytes(pickle.dumps(Payload(mark)))
-    return model.load_replay_buffer  # type: ignore[no-any-return]
+    return model.load_replay_buffer
 
 
 def pickled_policy(model: Any, path: Path, mark: Path) -> Callable[..., Any]:
@@ -175,12 +175,12 @@ def in_parameters(model: Any, path: Path, mark: Path) -> Callable[..., Any]:
 
 def in_parameters_only(model: Any, path: Path, mark: Path) -> Callable[..., Any]:
     in_parameters(model, path, mark)
-    return model.set_parameters  # type: ignore[no-any-return]
+    return model.set_parameters
 
 
 def in_array(model: Any, path: Path, mark: Path) -> Callable[..., Any]:
     altered(saved(model, path, "replay"), **{"arrays/0.npy": object_array(Payload(mark))})
-    return model.load_replay_buffer  # type: ignore[no-any-return]
+    return model.load_replay_buffer
 
 
 def in_array_of_a_checkpoint(model: Any, path: Path, mark: Path) -> Callable[..., Any]:
