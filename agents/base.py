@@ -35,6 +35,7 @@ from .policy import GFNPolicy, Roles
 from .presets import policy_of, with_presets
 from .replay.object_pool import ObjectPool
 from .replay.trajectory import Trajectory
+from .training.archive import name_of
 from .training.callback_states import CallbackStates
 from .training.checkpoint import read_checkpoint, write_checkpoint
 from .training.loop import TrainingLoop
@@ -445,7 +446,7 @@ class GFNAlgorithm(TrainingLoop):
         if "preset" in kwargs:
             raise ValueError("a saved model has its settings: preset is for new ones only")
         saved = read_model(path, cls, device, trusted, custom_objects, print_system_info, env)
-        return make_model(cls, saved, env, device, force_reset, kwargs)
+        return make_model(cls, name_of(path), saved, env, device, force_reset, kwargs)
 
     def set_parameters(
         self, load_path_or_dict: Any, exact_match: bool = True, device: th.device | str = "auto"

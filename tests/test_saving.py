@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from logs import updates
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from dags import Piles, Words
-from gfn_gym import GFNEnv
+from gfn_gym import DAG, GFNEnv
 from gfn_gym.agents import (
     EvaluationCallback,
     FlowMatching,
@@ -23,7 +24,9 @@ from gfn_gym.agents import (
     SoftActorCritic,
     SoftDQN,
 )
+from gfn_gym.agents.vec_env import made_alike
 from gfn_gym.envs.hypergrid import Hypergrid
+from gfn_gym.envs.molecule.dag import Molecule
 from gfn_gym.graph import enumerate_graph
 
 ALGORITHMS = pytest.mark.parametrize(
@@ -218,6 +221,44 @@ def test_the_replay_buffer_can_be_saved(tmp_path: Path) -> None:
     assert other.replay_buffer.size() == model.replay_buffer.size()
     assert (other.replay_buffer.tree.leaves == model.replay_buffer.tree.leaves).all()
     other.learn(100, reset_num_timesteps=False)
+
+
+# ---- what a DAG was made with -------------------------------------------------------------------
+
+
+class Listed(Hypergrid):
+    def __init__(self, *sides: int, **kwargs: Any):
+        super().__init__(len(sides), sides[0], **kwargs)
+
+
+class Renamed(Hypergrid):
+    def __init__(self, side: int, **kwargs: Any):
+        super().__init__(2, side, **kwargs)
+
+
+def test_a_dag_knows_what_it_was_made_with() -> None:
+    assert Hypergrid(2, height=4).arguments() == {"ndim": 2, "height": 4}
+    assert Renamed(4, reward="hard").arguments() == {"side": 4, "reward": "hard"}
+    assert Listed(4, 4).arguments() is None  # which cannot be given by name
+    assert Words().arguments() == {}
+    for dag in (Hypergrid(2, 4), Renamed(4)):
+        for copied in (copy.deepcopy(dag), pickle.loads(pickle.dumps(dag))):
+            assert copied.arguments() == dag.arguments()
+    assert made_alike(Hypergrid(2, 4), Hypergrid(ndim=2, height=4, reward="standard"))
+    with pytest.raises(TypeError, match=r"DAG\(\) takes no arguments"):
+        DAG(3)  # type: ignore[abstract]
+    with pytest.raises(TypeError, match="unexpected keyword argument 'size'"):
+        Hypergrid(size=3)  # type: ignore[call-arg]
+
+
+def test_the_blocks_of_a_file_are_saved_not_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "blocks.json"
+    path.write_text('[["C", [0, 0]], ["N", [0, 0]]]')
+    dag = Molecule(path, max_blocks=2)
+    path.unlink()
+    arguments = dag.arguments()
+    assert arguments is not None and arguments["blocks"] == (("C", (0, 0)), ("N", (0, 0)))
+    assert Molecule(**arguments).structure() == dag.structure()
 
 
 # ---- environments and parameters ------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import save_to_zip_file
 
 import gfn_gym
@@ -32,6 +33,7 @@ from gfn_gym.agents import (
 )
 from gfn_gym.agents.architectures import MLP
 from gfn_gym.agents.training.archive import SavedFileError, opened
+from gfn_gym.agents.training.checkpoint import _generators
 from gfn_gym.envs.hypergrid import Hypergrid, HypergridReward
 
 SMALL: dict[str, Any] = {
@@ -150,7 +152,7 @@ def earlier_inner_model(model: Any, path: Path, mark: Path) -> Callable[..., Any
 
 def pickled_buffer(model: Any, path: Path, mark: Path) -> Callable[..., Any]:
     path.write_bytes(pickle.dumps(Payload(mark)))
-    return model.load_replay_buffer  # type: ignore[no-any-return]
+    return model.load_replay_buffer
 
 
 def pickled_policy(model: Any, path: Path, mark: Path) -> Callable[..., Any]:
@@ -173,12 +175,12 @@ def in_parameters(model: Any, path: Path, mark: Path) -> Callable[..., Any]:
 
 def in_parameters_only(model: Any, path: Path, mark: Path) -> Callable[..., Any]:
     in_parameters(model, path, mark)
-    return model.set_parameters  # type: ignore[no-any-return]
+    return model.set_parameters
 
 
 def in_array(model: Any, path: Path, mark: Path) -> Callable[..., Any]:
     altered(saved(model, path, "replay"), **{"arrays/0.npy": object_array(Payload(mark))})
-    return model.load_replay_buffer  # type: ignore[no-any-return]
+    return model.load_replay_buffer
 
 
 def in_array_of_a_checkpoint(model: Any, path: Path, mark: Path) -> Callable[..., Any]:
@@ -411,6 +413,36 @@ def test_an_environment_takes_the_place_of_one_that_is_code(tmp_path: Path, mark
         SoftDQN.load(path, env=GFNEnv(Hypergrid(2, 5)))
 
 
+# ---- files of an earlier version --------------------------------------------------------------
+
+
+def test_earlier_files_are_read_where_they_are_trusted(tmp_path: Path) -> None:
+    model = SoftDQN("MlpPolicy", GFNEnv(Hypergrid(2, 4)), **SMALL).learn(100)
+    paths = [tmp_path / name for name in ("model.zip", "checkpoint.zip", "replay.pkl")]
+    BaseAlgorithm.save(model, paths[0])
+    state = {
+        "env": model.env.state_dict(), "replay_buffer": model.replay_buffer.state_dict(),
+        "callbacks": [], "generators": _generators(model), "metrics": {},
+    }  # fmt: skip
+    parts = {"model.zip": paths[0].read_bytes(), "state.pkl": pickle.dumps(state)}
+    write_entries(paths[1], parts)
+    paths[2].write_bytes(pickle.dumps(model.replay_buffer))
+    other = SoftDQN("MlpPolicy", GFNEnv(Hypergrid(2, 4)), **SMALL)
+    readers = SoftDQN.load, SoftDQN.resume, other.load_replay_buffer
+    for read, path in zip(readers, paths, strict=True):
+        with pytest.raises(SavedFileError, match=f"{path.name} is a file of pickles.*trusted=True"):
+            read(path)
+    states = model.dag.initial_states(2)
+    for read, path in zip(readers[:2], paths[:2], strict=True):
+        again = read(path, trusted=True)
+        assert (again.policy.log_probs(states) == model.policy.log_probs(states)).all()
+    assert again.replay_buffer.size() == model.replay_buffer.size() > 0
+    other.load_replay_buffer(paths[2], trusted=True)
+    assert other.replay_buffer.size() == model.replay_buffer.size()
+    other.set_parameters(paths[0])  # weights alone run nothing
+    assert (other.policy.log_probs(states) == model.policy.log_probs(states)).all()
+
+
 # ---- damaged files ----------------------------------------------------------------------------
 
 
@@ -447,6 +479,11 @@ def test_a_part_that_is_missing_or_of_another_model_is_named(model: Any, tmp_pat
         write_entries(path, {k: v for k, v in content.items() if k != left_out})
         with pytest.raises(SavedFileError, match=rf"model\.zip .*{left_out}"):
             SoftDQN.load(path)
+    other = SoftDQN("MlpPolicy", GFNEnv(Hypergrid(2, 5)), **SMALL)
+    theirs = entries(saved(other, tmp_path / "other.zip", "model"))["parameters.pt"]
+    write_entries(path, {**content, "parameters.pt": theirs})
+    with pytest.raises(SavedFileError, match=r"model\.zip: the parameters do not fit"):
+        SoftDQN.load(path)
     write_entries(path, {**content, "data.json": b'{"format": 3}'})
     with pytest.raises(SavedFileError, match=r"format that this version .* cannot read"):
         SoftDQN.load(path)

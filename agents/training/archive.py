@@ -211,30 +211,35 @@ def opened(path: Any) -> Iterator[Archive]:
     """
     name = name_of(path)
     if isinstance(path, (str, os.PathLike)):
-        found = Path(path) if Path(path).exists() else Path(f"{path}.zip")
+        found = Path(path) if Path(path).is_file() else Path(f"{path}.zip")
         name = str(found)
-        if not found.exists():
+        if not found.is_file():
             raise FileNotFoundError(2, "there is no such file", str(path))
         file: Any = found.open("rb")
     else:
         file = io.BytesIO(path.read())
         path.seek(-file.getbuffer().nbytes, os.SEEK_CUR)
-    with file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                yield Archive(name, archive)
-        except (SavedFileError, FileNotFoundError, KeyboardInterrupt):
-            raise
-        except zipfile.BadZipFile as error:
-            raise SavedFileError(
-                f"{name} is damaged, or was not written by GFN Gym: {error} (a file that was cut "
-                "short has no end)"
-            ) from error
-        except Exception as error:  # of any of the libraries that read the parts
-            raise SavedFileError(
-                f"{name} is damaged, or does not fit this version of GFN Gym: "
-                f"{type(error).__name__}: {_first_line(error)}"
-            ) from error
+    with file, explained(name), zipfile.ZipFile(file) as archive:
+        yield Archive(name, archive)
+
+
+@contextmanager
+def explained(name: str) -> Iterator[None]:
+    """Turn whatever is raised while a file is read into a SavedFileError that names the file."""
+    try:
+        yield
+    except (SavedFileError, FileNotFoundError):
+        raise
+    except zipfile.BadZipFile as error:
+        raise SavedFileError(
+            f"{name} is damaged, or was not written by GFN Gym: {error} (a file that was cut "
+            "short has no end)"
+        ) from error
+    except Exception as error:  # of any of the libraries that read the parts
+        raise SavedFileError(
+            f"{name} is damaged, or does not fit this version of GFN Gym: "
+            f"{type(error).__name__}: {_first_line(error)}"
+        ) from error
 
 
 def _holds_code(data: Any) -> bool:

@@ -19,7 +19,7 @@ from stable_baselines3.common.utils import get_device
 from gfn_gym.arguments import flag
 
 from ..vec_env import GFNVecEnv
-from .archive import SavedFileError, opened, run_of, with_suffix, write_archive
+from .archive import SavedFileError, explained, opened, run_of, with_suffix, write_archive
 from .atomic_files import PathLock, require_writable
 from .callback_states import CallbackStates
 from .frequency import Frequency
@@ -63,22 +63,22 @@ def read_checkpoint(
 ) -> Model:
     """See :meth:`GFNAlgorithm.resume`."""
     with opened(path) as archive:
-        earlier = archive.kind == "earlier"
+        name, earlier = archive.name, archive.kind == "earlier"
         if earlier:
-            require_trust(archive.name, trusted)
+            require_trust(name, trusted)
         else:
             archive.require("checkpoint", ": use load() for what save() wrote")
             require_algorithm(archive, algorithm)
             values = archive.values(trusted)
             attributes, state = values["model"], values["training"]
-            check_attributes(archive.name, algorithm, attributes)
+            check_attributes(name, algorithm, attributes)
             saved = attributes, archive.parameters(get_device(device))
             run = archive.head["run"]
     if earlier:
         return _read_earlier_checkpoint(algorithm, path, device)
-    model = make_model(algorithm, saved, device=device)
+    model = make_model(algorithm, name, saved, device=device)
     model.run = run
-    with opened(path):  # what does not fit the model is an altered file's
+    with explained(name):
         _restore(model, state)
     return model
 
@@ -155,6 +155,8 @@ class TrainingCheckpoint(BaseCallback):
                 "overwrite=True to replace it",
                 str(self.path),
             )
+
+    def _on_training_start(self) -> None:
         self._lock.acquire("checkpoints")
 
     def _on_rollout_start(self) -> None:

@@ -176,13 +176,14 @@ def _read_earlier_model(
 
 def make_model(
     algorithm: type[Model],
+    name: str,
     saved: Saved,
     env: Any = None,
     device: th.device | str = "auto",
     force_reset: bool = True,
     changes: dict[str, Any] | None = None,
 ) -> Model:
-    """Return a model as it was saved, on another environment if one is given.
+    """Return the model that was saved in a file, on another environment if one is given.
 
     Raises:
         ValueError: the environment has other states or actions, or a change cannot be made.
@@ -209,7 +210,10 @@ def make_model(
     model = model(attributes["policy_class"], env, device=device, _init_setup_model=False)
     vars(model).update({**attributes, **changes})
     model._setup_model()
-    model.set_parameters(parameters, exact_match=True, device=device)
+    try:
+        model.set_parameters(parameters, exact_match=True, device=device)
+    except (ValueError, KeyError) as error:  # the file was put together of two
+        raise SavedFileError(f"{name}: {error}") from error
     made: Model = model
     return made
 
