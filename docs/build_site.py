@@ -121,8 +121,6 @@ def with_site_links(text: str, path: Path, page: str, used: dict[str, str | byte
             return f"[{label}]({up}{where.relative_to(DOCS).as_posix()}{anchor})"
         if where.parent == DOCS / "tutorials":
             return f"[{label}]({up}learn/{where.stem}.rst)"
-        if where.is_relative_to(DOCS):
-            return match[0]
         folder = where.parent if where.name == "__init__.py" else where
         if (folder / "__init__.py").exists():
             package = folder.relative_to(ROOT).as_posix().replace("/", "_")

@@ -95,6 +95,12 @@ def readable(app, what, name, obj, options, lines):
     lines[:] = "".join(parts).split("\n")
 
 
+def alias_names(app, what, name, obj, options, signature, returns):
+    """Write a type alias in a union by its name alone."""
+    pattern = r"TypeAliasForwardRef\('(?:\w+\.)*(\w+)'\)"
+    return tuple(text and re.sub(pattern, r"\1", text) for text in (signature, returns))
+
+
 def no_type(app, what, name, obj, options, lines):
     """Keep napoleon from reading "λ: a variant's" of an attribute as "type: description"."""
     if what in ("attribute", "data", "property"):
@@ -162,6 +168,7 @@ def back_links(app, pagename, templatename, context, doctree):
 
 
 def setup(app):
+    app.connect("autodoc-process-signature", alias_names)
     app.connect("autodoc-process-docstring", no_type, priority=100)  # before napoleon
     app.connect("autodoc-process-docstring", readable)
     app.connect("missing-reference", resolve)

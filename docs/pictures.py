@@ -20,7 +20,7 @@ SIZES = {  # small enough to look at; an environment that is not named here is d
     "Hypergrid": {"ndim": 2, "height": 16},
     "BitSequence": {"n": 32, "k": 4},
 }
-MILLISECONDS = 400  # of a frame; the last one stays for three
+MILLISECONDS = 400  # of a frame; the finished object stays for three
 LARGEST = 480  # pixels
 
 RESULTS = Path(__file__).parent.parent / "benchmarks/paper/results/hypergrid"
@@ -61,8 +61,9 @@ def draw_construction(id: str, kwargs: dict[str, Any], path: Path) -> None:
             _, _, ended, _, info = env.step(action)
             frames.append(env.render())
         films.append(frames)
-    images = [as_image(frame) for frame in max(films, key=len)]
-    times = [MILLISECONDS] * (len(images) - 1) + [3 * MILLISECONDS]
+    *frames, finished = max(films, key=len)
+    images = [as_image(frame) for frame in (finished, *frames)]  # where it stands still: the object
+    times = [3 * MILLISECONDS] + [MILLISECONDS] * len(frames)
     images[0].save(path, save_all=True, append_images=images[1:], duration=times, loop=0)
 
 

@@ -70,6 +70,7 @@ def test_the_check_notices(body: str, problem: str, tmp_path: Path) -> None:
         ("[p](../agents/presets/)", "[p](../api/gfn_gym_agents_presets.md)"),
         ("[dag.py](../gfn_gym/dag.py)", '<a href="../_modules/gfn_gym/dag.html">dag.py</a>'),
         ("[paper](https://arxiv.org/abs/2310.12934)", "[paper](https://arxiv.org/abs/2310.12934)"),
+        ("[pictures.py](pictures.py)", "pictures.py"),
         ("[Makefile](../Makefile)", "Makefile (`Makefile`)"),
     ],
 )
