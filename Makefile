@@ -37,9 +37,10 @@ help:
 demo: .venv/.installed
 	$(PY) examples/hypergrid.py $(DEMO_ARGS)
 
-# One thread: faster for networks this small, and the same numbers on every machine's core count.
+# Two processes of one thread each: faster for networks this small, and the same numbers on every
+# machine's core count.
 test: lint docs
-	OMP_NUM_THREADS=1 $(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 
 chaos: .venv/.installed
 	OMP_NUM_THREADS=1 $(PY) tests/test_chaos.py $(CHAOS_STEPS) --seed $$(date +%Y%m%d)
