@@ -238,6 +238,9 @@ def test_code_that_no_value_needs_is_not_opened(model: Any, tmp_path: Path, mark
     assert SoftDQN.load(path, trusted=True).n_envs == 4 and not mark.exists()
 
 
+MAKES_A_FOLDER = "gfn_gym.agents.training.atomic_files:require_writable"
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -245,7 +248,7 @@ def test_code_that_no_value_needs_is_not_opened(model: Any, tmp_path: Path, mark
         {"dag": ["CartPole-v1", {}]},
         {"value": ["os:mkdir", {"path": "MARK"}]},
         {"value": ["gfn_gym.agents.training.atomic_files:os", {}]},
-        {"value": ["gfn_gym.agents.training.atomic_files:require_writable", {"path": "MARK"}]},
+        {"value": [MAKES_A_FOLDER, {"path": "MARK", "what": ""}]},
         {"value": ["gfn_gym.env:GFNEnv", {}]},
         {"architecture": "os:system"},
         {"torch.optim": "Adam.__init__.__globals__"},
