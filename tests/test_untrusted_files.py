@@ -370,7 +370,7 @@ def test_values_come_back_as_they_were() -> None:
             assert again.equal(value)
         else:
             assert again == value and repr(again) == repr(value)
-    assert again["state"] == values[-1]["state"]  # type: ignore[index]
+    assert again["state"] == values[-1]["state"]
     assert np.isnan(reader.decode(writer.encode(float("nan"), "here")))
 
 
