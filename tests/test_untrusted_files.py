@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import zipfile
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import save_to_zip_file
 
@@ -34,6 +36,7 @@ from gfn_gym.agents import (
 from gfn_gym.agents.architectures import MLP
 from gfn_gym.agents.training.archive import SavedFileError, opened
 from gfn_gym.agents.training.checkpoint import _generators
+from gfn_gym.agents.training.plain_data import Reader, Writer
 from gfn_gym.envs.hypergrid import Hypergrid, HypergridReward
 
 SMALL: dict[str, Any] = {
@@ -238,6 +241,9 @@ def test_code_that_no_value_needs_is_not_opened(model: Any, tmp_path: Path, mark
     assert SoftDQN.load(path, trusted=True).n_envs == 4 and not mark.exists()
 
 
+MAKES_A_FOLDER = "gfn_gym.agents.training.atomic_files:require_writable"
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -245,7 +251,7 @@ def test_code_that_no_value_needs_is_not_opened(model: Any, tmp_path: Path, mark
         {"dag": ["CartPole-v1", {}]},
         {"value": ["os:mkdir", {"path": "MARK"}]},
         {"value": ["gfn_gym.agents.training.atomic_files:os", {}]},
-        {"value": ["gfn_gym.agents.training.atomic_files:require_writable", {"path": "MARK"}]},
+        {"value": [MAKES_A_FOLDER, {"path": "MARK", "what": ""}]},
         {"value": ["gfn_gym.env:GFNEnv", {}]},
         {"architecture": "os:system"},
         {"torch.optim": "Adam.__init__.__globals__"},
@@ -342,6 +348,30 @@ def test_settings_are_data(tmp_path: Path) -> None:
     assert loaded.observation_space == dag.state_space
     model.policy.save(tmp_path / "policy.zip")
     assert type(type(model.policy).load(tmp_path / "policy.zip").optimizer) is th.optim.AdamW
+
+
+def test_values_come_back_as_they_were() -> None:
+    values = [
+        None, True, 2**200, "α", -0.0, float("inf"), [1, [2.5]], (1, (2,)), {(1, "a"): {"b": None}},
+        {3, 4}, frozenset({"x"}), deque([1, 2], maxlen=3), np.float32(0.1), np.bool_(True),
+        np.arange(6, dtype=np.int16).reshape(2, 3).T, np.array(["a", "bc"]), th.ones(2, 3),
+        Path("a/b"), spaces.Discrete(3, start=1), spaces.MultiDiscrete([2, 3], dtype=np.int8),
+        spaces.Box(-1.0, np.inf, (2,)), np.random.default_rng(3).bit_generator.state,
+    ]  # fmt: skip
+    writer = Writer()
+    text = json.dumps([writer.encode(value, "here") for value in values], allow_nan=False)
+    reader = Reader(writer.arrays.__getitem__, writer.code.__getitem__)
+    assert writer.code == []
+    for value, again in zip(values, reader.decode(json.loads(text)), strict=True):
+        assert type(again) is type(value)
+        if isinstance(value, (np.ndarray, np.generic)):
+            assert again.dtype == value.dtype and (again == value).all()
+        elif isinstance(value, th.Tensor):
+            assert again.equal(value)
+        else:
+            assert again == value and repr(again) == repr(value)
+    assert again["state"] == values[-1]["state"]
+    assert np.isnan(reader.decode(writer.encode(float("nan"), "here")))
 
 
 class Wide(MLP):

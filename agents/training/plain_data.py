@@ -82,6 +82,8 @@ class Writer:
     def _container(self, value: Any, where: str) -> Any:
         if type(value) is tuple:
             return {"tuple": self._all(value, where)}
+        if type(value) in (set, frozenset):
+            return {type(value).__name__: self._all(value, where)}
         if type(value) is dict:
             pairs = [
                 [self.encode(key, where), self.encode(item, f"{where}.{key}")]
@@ -251,6 +253,8 @@ def _from_library(name: str) -> Callable[[Reader, Any], Any]:
 TAGS: dict[str, Callable[[Reader, Any], Any]] = {
     "float": lambda reader, content: float(content),
     "tuple": lambda reader, content: tuple(reader.decode(content)),
+    "set": lambda reader, content: set(reader.decode(content)),
+    "frozenset": lambda reader, content: frozenset(reader.decode(content)),
     "dict": lambda reader, content: {reader.decode(k): reader.decode(v) for k, v in content},
     "deque": lambda reader, content: deque(reader.decode(content[0]), content[1]),
     "partial": _partial,
