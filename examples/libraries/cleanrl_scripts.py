@@ -54,7 +54,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--script", type=Path, help="a script of a checkout of CleanRL")
     args, others = parser.parse_known_args()
-    settings = {"ndim": 2, "height": 8, "invalid_reward": -30.0}  # below any legal return
+    settings: dict[str, Any] = {
+        "ndim": 2,
+        "height": 8,
+        "invalid_reward": -30.0,
+    }  # below any legal return
     gfn_gym.register("SmallGrid-v0", "gfn_gym.envs.hypergrid:Hypergrid", **settings)
     dag = gymnasium.make("SmallGrid-v0").get_wrapper_attr("dag")
     with tempfile.TemporaryDirectory() as folder:
