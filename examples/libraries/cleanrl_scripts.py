@@ -5,7 +5,7 @@
 
 Without ``--script``, ppo.py is downloaded at a pinned commit. Other arguments are the script's.
 PPO's bonus counts the entropy of the current choice only, so its optimum is not R/Z; DQN is
-evaluated as softmax(Q), the policy that soft Q-learning would have.
+evaluated as softmax(Q).
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ PPO = """--total-timesteps 10000 --gamma 1 --ent-coef 1 --learning-rate 1e-3 --n
 def downloaded(folder: str) -> Path:
     with urllib.request.urlopen(URL, timeout=60) as answer:
         content = answer.read()
-    if hashlib.sha256(content).hexdigest() != SHA256:
-        raise ValueError(f"{URL} is not the file that it was")
+    assert hashlib.sha256(content).hexdigest() == SHA256, f"{URL} is not the file that it was"
     path = Path(folder) / "ppo.py"
     path.write_bytes(content)
     return path
