@@ -70,7 +70,12 @@ register(
 
 _MODULES = ("agents", "envs", "evaluation", "graph", "wrappers")
 
-if not TYPE_CHECKING:  # a checker would take any name for one of ours
+if TYPE_CHECKING:
+    from gfn_gym import envs as envs
+    from gfn_gym import evaluation as evaluation
+    from gfn_gym import graph as graph
+    from gfn_gym import wrappers as wrappers
+else:  # out of a checker's sight, which would take any name for one of ours
 
     def __getattr__(name):
         if name in _MODULES:

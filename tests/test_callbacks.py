@@ -361,7 +361,7 @@ def test_a_wrapped_environment_is_evaluated() -> None:
 def test_vec_normalize_is_applied_to_what_the_model_sees() -> None:
     venv = VecNormalize(DummyVecEnv([terminating] * 2))
     model, (states, _) = ppo(venv).learn(64), states_and_mask()
-    seen = venv.normalize_obs(DAG.observe(states))
+    seen: Any = venv.normalize_obs(DAG.observe(states))
     assert abs(seen - DAG.observe(states)).max() > 0.1
     found = np.exp(as_policy(model)(states))
     assert found == pytest.approx(expected_from(model, seen), abs=1e-6)

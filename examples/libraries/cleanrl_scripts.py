@@ -5,7 +5,7 @@
 
 Without ``--script``, ppo.py is downloaded at a pinned commit. Other arguments are the script's.
 PPO's bonus counts the entropy of the current choice only, so its optimum is not R/Z; DQN is
-evaluated as softmax(Q), the policy that soft Q-learning would have.
+evaluated as softmax(Q).
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ PPO = """--total-timesteps 10000 --gamma 1 --ent-coef 1 --learning-rate 1e-3 --n
 def downloaded(folder: str) -> Path:
     with urllib.request.urlopen(URL, timeout=60) as answer:
         content = answer.read()
-    if hashlib.sha256(content).hexdigest() != SHA256:
-        raise ValueError(f"{URL} is not the file that it was")
+    assert hashlib.sha256(content).hexdigest() == SHA256, f"{URL} is not the file that it was"
     path = Path(folder) / "ppo.py"
     path.write_bytes(content)
     return path
@@ -54,7 +53,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--script", type=Path, help="a script of a checkout of CleanRL")
     args, others = parser.parse_known_args()
-    settings = {"ndim": 2, "height": 8, "invalid_reward": -30.0}  # below any legal return
+    settings: dict[str, Any] = {
+        "ndim": 2,
+        "height": 8,
+        "invalid_reward": -30.0,
+    }  # below any legal return
     gfn_gym.register("SmallGrid-v0", "gfn_gym.envs.hypergrid:Hypergrid", **settings)
     dag = gymnasium.make("SmallGrid-v0").get_wrapper_attr("dag")
     with tempfile.TemporaryDirectory() as folder:

@@ -2,8 +2,7 @@
 
     python examples/libraries/tianshou_sac.py --ndim 2 --height 8
 
-With α = 1 and γ = 1 its optimum is that of Theorem 1, R/Z, except for the illegal actions: it
-knows no masks, and each costs ``invalid_reward``.
+With α = 1 and γ = 1 its optimum is R/Z, as in Theorem 1, except for the illegal actions.
 """
 
 from __future__ import annotations
