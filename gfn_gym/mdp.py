@@ -51,7 +51,11 @@ class Transition:
     done: Mask
     log_backward: Floats
     log_reward: Floats
-    shaping: Floats
+    shaping: Floats = None  # type: ignore[assignment]  # zeros where it is left out
+
+    def __post_init__(self) -> None:
+        if self.shaping is None:
+            self.shaping = np.zeros(len(self.done))
 
     @property
     def rewards(self) -> Floats:

@@ -97,7 +97,7 @@ def test_choice() -> None:
         choice("mode", "d", {"a": 1, "b": 2, "c": 3})
     for value in (None, 1, ["a"], np.array(["a", "b"])):
         with pytest.raises(TypeError, match="must be 'a' or 'b'"):
-            choice("mode", value, ("a", "b"))  # type: ignore[arg-type]
+            choice("mode", value, ("a", "b"))
 
 
 def test_flag() -> None:

@@ -30,7 +30,7 @@ GOOD = {
     ),
     "spins": Ising(2, field=[0.1, -0.2, 0.3, 0.0]),
     "spins, raster": Ising(3, order="raster"),
-    "spins, couplings": Ising(couplings=[[0, 1, -2], [1, 0, 0.5], [-2, 0.5, 0]], J=-0.3),
+    "spins, couplings": Ising(couplings=np.array([[0, 1, -2], [1, 0, 0.5], [-2, 0.5, 0]]), J=-0.3),
     "one spin": Ising(couplings=[[0.0]], field=1.0),
     "one word": Words(1, 1),
     "one pile": Piles(1, 1),

@@ -164,10 +164,10 @@ def test_the_methods_of_a_subclass_may_be_the_defaults() -> None:
 
 def test_methods_are_told_apart_by_what_they_must_be_given() -> None:
     class Settings(Piles):
-        def n_parallel(self, edges: Edges, *, factor: int = 2) -> Any:  # type: ignore[override]
+        def n_parallel(self, edges: Edges, *, factor: int = 2) -> Any:
             return factor * super().n_parallel(edges)
 
-        def backward_group(self, *args: Any) -> Any:  # type: ignore[override]
+        def backward_group(self, *args: Any) -> Any:
             return super().backward_group(*args)
 
     class Old:

@@ -208,6 +208,8 @@ def test_learning_rates(kwargs: dict[str, Any], expected: tuple[float, float]) -
 class Values(BaseCallback):
     """V of every state before each round of the training."""
 
+    model: Any
+
     def _on_training_start(self) -> None:
         self.states = enumerate_graph(self.model.dag).states
         self.seen: list[Any] = []
@@ -229,7 +231,8 @@ def test_the_rate_of_v_follows_its_schedule(falls: bool, of_its_own: bool) -> No
 
     values = Values()
     name = "value_learning_rate" if of_its_own else "learning_rate"
-    make(**{name: schedule}).learn(total_trajectories=64, callback=values)
+    kwargs: dict[str, Any] = {name: schedule}
+    make(**kwargs).learn(total_trajectories=64, callback=values)
     moves = [np.abs(new - old).max() > 1e-4 for old, new in pairwise(values.seen)]
     assert len(moves) > 12
     assert all(moves[:4]) == falls and any(moves[:4]) == falls

@@ -12,6 +12,7 @@ from gfn_gym import DAG, GFNEnv
 from gfn_gym.agents import (
     DetailedBalance,
     EntropicPPO,
+    GFNVecEnv,
     SoftDQN,
     SubTrajectoryBalance,
     TrainingCheckpoint,
@@ -118,7 +119,7 @@ def test_they_are_drawn_by_the_backward_policy() -> None:
 
 # ---- agents -------------------------------------------------------------------------------------
 
-LEARNING = {
+LEARNING: dict[Any, dict[str, Any]] = {
     SoftDQN: {"learning_rate": 3e-3},
     TrajectoryBalance: {"learning_rate": 5e-3, "gradient_steps": 2},
     SubTrajectoryBalance: {"learning_rate": 5e-3, "gradient_steps": 2},
@@ -151,9 +152,9 @@ def test_every_object_counts_as_a_trajectory_and_replays_do_not() -> None:
 def test_a_search_begins_at_a_part_of_a_pooled_object() -> None:
     model = make(dag=BitSequence(16, 2, n_modes=2), local_search=0.99, learning_starts=10_000)
     began = []
-    begin_at = type(model.env).begin_at
+    begin_at = GFNVecEnv.begin_at
 
-    class Watched(type(model.env)):
+    class Watched(GFNVecEnv):
         def begin_at(self, rows: Any, starts: Any) -> None:
             begin_at(self, rows, starts)
             began.append((self.simulator.states[rows].copy(), model.exploration.pool.states))
@@ -181,7 +182,7 @@ def test_returns_and_lengths_are_those_of_whole_trajectories(algorithm: Any) -> 
 
 @pytest.mark.parametrize("algorithm", [SoftDQN, TrajectoryBalance])
 def test_a_checkpoint_has_the_pool_and_goes_on_alike(algorithm: Any, tmp_path: Any) -> None:
-    kwargs = {"local_search": 0.3, "exploration_ladder": (0.01, 0.5)}
+    kwargs: dict[str, Any] = {"local_search": 0.3, "exploration_ladder": (0.01, 0.5)}
     if algorithm is SoftDQN:
         kwargs |= {"learning_starts": 16, "batch_size": 16}
     whole = make(algorithm, **kwargs).learn(total_trajectories=80)

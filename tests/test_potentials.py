@@ -94,11 +94,11 @@ def test_rewards_by_hand() -> None:
 
     env = gymnasium.make("HypergridGFN-v0", ndim=2, height=4, potential=phi)
     plain = gymnasium.make("HypergridGFN-v0", ndim=2, height=4)
-    gained = []
+    gained: list[Any] = []
     for e in (env, plain):
         e.reset()
         gained.append([e.step(action)[1] for action in (0, 1, 1, 2)])
-    assert np.subtract(*gained) == pytest.approx([1.0, 3.0, 5.0, -9.0])
+    assert np.subtract(gained[0], gained[1]) == pytest.approx([1.0, 3.0, 5.0, -9.0])
 
 
 @pytest.mark.parametrize("name", ["piles", "grid"])

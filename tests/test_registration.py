@@ -35,11 +35,11 @@ class SomePolicy:
     pass
 
 
-def own_policy(dag: Words) -> Any:
+def own_policy(dag: Any) -> Any:
     return SomePolicy if dag.length < 3 else "MlpPolicy"
 
 
-def own_presets(dag: Words) -> Any:
+def own_presets(dag: Any) -> Any:
     return {"fast": {"SoftDQN": {"n_envs": dag.length}}}
 
 
@@ -81,8 +81,10 @@ def test_a_domain_without_policy_and_presets() -> None:
     register("Own-v0", Own)
     assert found(Own()).policy_for(Own()) is None
     assert found(Own()).presets_for(Own()) == {}
-    assert gymnasium.make("Own-v0", length=2).unwrapped.dag.length == 2
-    assert gymnasium.make("Own-Terminate-v0").unwrapped.simulator.invalid_action == "terminate"
+    env: Any = gymnasium.make("Own-v0", length=2).unwrapped
+    assert env.dag.length == 2
+    env = gymnasium.make("Own-Terminate-v0").unwrapped
+    assert env.simulator.invalid_action == "terminate"
 
 
 @pytest.mark.parametrize("dag", [Own, f"{__name__}:Own"])
@@ -199,7 +201,9 @@ def test_bad_arguments_are_refused_before_anything_is_registered(
 
 
 def test_what_a_function_returns_is_checked_when_it_is_asked() -> None:
-    register("Own-v0", Own, policy=lambda dag: 3, presets=lambda dag: {"fast": 3})
+    three: Any = lambda dag: 3  # noqa: E731
+    fast_is_three: Any = lambda dag: {"fast": 3}  # noqa: E731
+    register("Own-v0", Own, policy=three, presets=fast_is_three)
     with pytest.raises(TypeError, match=r"policy=.* of Own-v0 gave 3 for .*; it must be"):
         found(Own()).policy_for(Own())
     with pytest.raises(TypeError, match=r"of Own-v0: presets must be .*, but 'fast' is 3"):
