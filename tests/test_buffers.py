@@ -256,7 +256,7 @@ def test_sampled_masks_and_rewards_are_those_of_the_dag(dag: DAG) -> None:
 def test_memory_does_not_grow_with_the_number_of_actions() -> None:
     few, many = make_buffer(10_000, dag=Words(3, 2)), make_buffer(10_000, dag=Words(3, 250))
     assert few.dag.n_actions == 6 and many.dag.n_actions == 750
-    data = 10_000 * (3 + 3 + 4 + 4 + 4 + 1)
+    data = 10_000 * (3 + 3 + 4 + 4 + 4 + 4 + 1)
     sizes = [len(pickle.dumps(buffer)) for buffer in (few, many)]
     assert all(data < size < data + 5000 for size in sizes) and sizes[1] < sizes[0] + 1000
 

@@ -51,7 +51,8 @@ def test_the_best_stay_and_no_two_are_alike() -> None:
 
 
 def test_of_objects_that_are_alike_the_best_stays() -> None:
-    dag = BitSequence(8, 2, modes=["00000000", "11111111"], mode_threshold=3)
+    dag = BitSequence(8, 2, modes=["00000000", "11111111"])
+    dag.similar_distance = 3
     pool = pool_of(dag, 3)
     words = dag.parse(["00000011", "00000001", "11111111", "00011111"])
     pool.add(words[:1], np.array([-4.0]))
@@ -64,7 +65,8 @@ def test_of_objects_that_are_alike_the_best_stays() -> None:
 
 
 def test_a_better_object_replaces_all_that_are_like_it() -> None:
-    dag = BitSequence(8, 2, modes=["00000000"], mode_threshold=3)
+    dag = BitSequence(8, 2, modes=["00000000"])
+    dag.similar_distance = 3
     pool = pool_of(dag, 5)
     pool.add(dag.parse(["00000111", "00011100"]), np.array([-3.0, -3.0]))
     assert len(pool) == 2
@@ -146,7 +148,8 @@ def test_every_object_counts_as_a_trajectory_and_replays_do_not() -> None:
     model = make(dag=Hypergrid(2, 4, reward=log_reward), local_search=0.5)
     asked.clear()
     model.learn(total_trajectories=200)
-    assert sum(asked) == model._episode_num >= 200
+    # The first steps of an environment ask for some rewards twice, to see that they are the same.
+    assert 200 <= model._episode_num <= sum(asked) <= model._episode_num + 16
 
 
 def test_a_search_begins_at_a_part_of_a_pooled_object() -> None:

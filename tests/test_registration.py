@@ -5,14 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import pytest
 
-import gfn_gym
 from dags import Piles, Words
 from gfn_gym import register
 from gfn_gym.envs.bit_sequence import BitSequence
@@ -41,16 +39,6 @@ def own_policy(dag: Any) -> Any:
 
 def own_presets(dag: Any) -> Any:
     return {"fast": {"SoftDQN": {"n_envs": dag.length}}}
-
-
-@pytest.fixture(autouse=True)
-def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Give back both registries as they were."""
-    monkeypatch.setattr(gfn_gym.registration, "_domains", dict(gfn_gym.registration._domains))
-    known = dict(gymnasium.registry)
-    yield
-    gymnasium.registry.clear()
-    gymnasium.registry.update(known)
 
 
 def found(dag: Any) -> Domain:

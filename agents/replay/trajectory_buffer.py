@@ -47,6 +47,11 @@ class TrajectoryBatch:
     trajectories: th.Tensor
     backward: BackwardEdges | None
 
+    @property
+    def rewards(self) -> th.Tensor:
+        """The reward of Theorem 1 by the environment's backward policy, float32 (n,)."""
+        return self.log_backward + self.log_reward + self.shaping
+
     def padded(self, values: th.Tensor) -> th.Tensor:
         """Values of the edges (n,) trajectory by trajectory, (m, T), 0 after their ends."""
         place = th.arange(int(self.lengths.max()), device=values.device)
@@ -261,20 +266,23 @@ class TrajectoryBuffer:
 
     def _packed(self, trajectories: Sequence[Trajectory]) -> dict[str, Any]:
         """m trajectories as a handful of arrays, whose n edges lie one after another."""
-        parts = list(zip(*trajectories, strict=True)) or [[]] * 5
-        states, actions, log_backward = (
+        parts = list(zip(*trajectories, strict=True)) or [[]] * 6
+        states, actions, log_backward, shaping = (
             np.concatenate([array[0, :0], *arrays])
             for array, arrays in zip(
-                (self._states, self._actions, self._log_backward), parts[:3], strict=True
+                (self._states, self._actions, self._log_backward, self._shaping),
+                parts[:4],
+                strict=True,
             )
         )
-        final = np.array(parts[4], self._states.dtype).reshape(-1, self._states.shape[2])
+        final = np.array(parts[5], self._states.dtype).reshape(-1, self._states.shape[2])
         return {
             "lengths": np.array([len(each) for each in parts[1]], np.int64),  # (m,)
             "states": states,  # (n, d)
             "actions": actions,  # (n,)
             "log_backward": log_backward,  # (n,)
-            "log_reward": np.array(parts[3], np.float64),  # (m,)
+            "shaping": shaping,  # (n,)
+            "log_reward": np.array(parts[4], np.float64),  # (m,)
             "final": final,  # (m, d)
         }
 
@@ -286,7 +294,7 @@ def _unpacked(packed: dict[str, Any] | list[Trajectory]) -> list[Trajectory]:
     ends = np.cumsum(packed["lengths"])[:-1]
     columns = [
         [part.copy() for part in np.split(packed[name], ends)] if len(packed["lengths"]) else []
-        for name in ("states", "actions", "log_backward")
+        for name in ("states", "actions", "log_backward", "shaping")
     ]
     final = [row.copy() for row in packed["final"]]
     rows = zip(*columns, packed["log_reward"].tolist(), final, strict=True)

@@ -106,7 +106,7 @@ class BitSequence(DAG):
         given = draw_modes(self.n, n_modes, seed) if modes is None else modes
         self.modes: States = self._parse("modes", given)
         self._packed_modes = _pack(self.bits(self.modes))
-        self.similar_distance = max(1, self.mode_threshold)  # so that a pool has many modes
+        self.similar_distance = max(1, self.n // 5)  # less than most modes are apart
 
     def __repr__(self) -> str:
         return f"BitSequence(n={self.n}, k={self.k}, {len(self.modes)} modes)"

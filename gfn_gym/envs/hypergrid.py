@@ -166,7 +166,7 @@ class Hypergrid(DAG):
             ValueError: the user's function returned another shape, NaN or an infinity.
         """
         if self._log_reward_function is not None:
-            log_reward = self._log_reward_function(states)
+            log_reward = self._log_reward_function(states.copy())  # which it may write into
             return self.reward_exponent * check_log_reward(
                 log_reward, states, "the reward function"
             )
