@@ -167,7 +167,13 @@ def back_links(app, pagename, templatename, context, doctree):
     context["body"] = re.sub(block, corrected, context["body"])
 
 
+def forget_builtins(app: Any, env: Any) -> None:
+    """Keep viewcode from listing the module of Python's own names, which has no page."""
+    getattr(env, "_viewcode_modules", {}).pop("builtins", None)
+
+
 def setup(app):
+    app.connect("env-check-consistency", forget_builtins)
     app.connect("autodoc-process-signature", alias_names)
     app.connect("autodoc-process-docstring", no_type, priority=100)  # before napoleon
     app.connect("autodoc-process-docstring", readable)

@@ -1,7 +1,7 @@
 """Values as plain data: JSON and arrays, from which they are made again without running a file.
 
 What is data and what is code is decided here. Everything that JSON lacks is a dict of one entry,
-its tag and its content; :data:`TAGS` has what each is read by. Classes are named within fixed
+its tag and its content; ``TAGS`` has what each is read by. Classes are named within fixed
 lists (torch's optimizers and modules, registered DAGs and architectures, frozen dataclasses of this
 project), never imported from wherever a file says. The rest is code: the writer collects it, to be
 pickled in a part of its own.
@@ -57,7 +57,7 @@ class Writer:
         self.names: list[str] = []
 
     def encode(self, value: Any, where: str) -> Any:
-        """Return a value as JSON's own types; ``where`` it stands is for :attr:`names`."""
+        """Return a value as JSON's own types; ``where`` it stands is for ``names``."""
         if value is None or type(value) in (bool, int, str):
             return value
         if type(value) is float:

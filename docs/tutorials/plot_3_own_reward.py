@@ -82,7 +82,7 @@ for smiles, failure in list(reward.failed.items())[:2]:
 # From the last checkpoint, in another process if need be, training goes on to the total that was
 # asked for, with the numbers of an uninterrupted run:
 
-model = SoftDQN.resume(path)
+model = SoftDQN.resume(path, trusted=True)  # the file holds our reward function, which is code
 print("checkpoint:", model.num_timesteps, "environment steps")
 model.learn(callback=[checkpoint])
 print("complete:  ", model.num_timesteps, "environment steps")

@@ -29,7 +29,7 @@ StateFunction = Callable[[States], Any]
 class SmilesReward(StringReward):
     """A function of a list of canonical SMILES to log R, which may be slow or fail.
 
-    What it takes and does is :class:`gfn_gym.rewards.StringReward`'s.
+    What it takes and does is :class:`gfn_gym.rewards.string_reward.StringReward`'s.
     """
 
     objects, things = "SMILES", "molecules"

@@ -61,7 +61,7 @@ class Sequence(DAG):
     - ``min_length=1``, ``max_length``: for words of variable length; not with ``order="any"``.
     - ``order="any"``: or "append" or "both_ends", see above.
     - ``reward="uniform"``: R = 1; or a function of a list of words to log R, or a
-      :class:`gfn_gym.rewards.StringReward` around a slow or failing one; or a table, a dict or the
+      ``StringReward`` around a slow or failing one; or a table, a dict or the
       path of a .csv or .parquet file of words and log R; or a landscape, "RNA1", "RNA2", "RNA3" or
       a :class:`.rewards.Landscape`, whose score s gives log R = reward_exponent·log(max(s, floor)).
     - ``reward_exponent=None``: β, which multiplies log R; by default 8 for landscapes, else 1.

@@ -30,7 +30,7 @@ class Landscape(StringReward):
     """A function of a list of words to scores s, with R = max(s, floor)^β; higher is better.
 
     What it takes and does about slow and failing functions is
-    :class:`gfn_gym.rewards.StringReward`'s; its ``floor`` is the score of words that fail.
+    ``StringReward``'s; its ``floor`` is the score of words that fail.
 
     Attributes:
         default_exponent, default_floor: β and floor where a sequence is given none.
@@ -150,7 +150,7 @@ def make_reward(
 
     Args:
         reward: "uniform"; the name of a landscape; a :class:`Landscape`, a
-            :class:`gfn_gym.rewards.StringReward` or a function; a table, or the path of one.
+            ``StringReward`` or a function; a table, or the path of one.
         problem: a word → what is wrong with it, or None.
         n_words: number of words.
         length: of the longest ones.
