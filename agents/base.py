@@ -291,9 +291,10 @@ class GFNAlgorithm(TrainingLoop):
         if not np.isfinite(logits.max(axis=1)).all():  # else what is drawn may be illegal
             raise self._diverged("no finite Q is left")
         actions = self.policy.act(logits)
-        epsilon = ladder_of(self.exploration_ladder, n_envs)
-        epsilon = np.maximum(epsilon, self.exploration_schedule(self._current_progress_remaining))
-        if epsilon.any():
+        epsilon: Any = self.exploration_schedule(self._current_progress_remaining)
+        if self.exploration_ladder is not None:
+            epsilon = np.maximum(epsilon, ladder_of(self.exploration_ladder, n_envs))
+        if self.exploration_ladder is not None or epsilon > 0:
             explore = generator.random(len(actions)) < epsilon
             actions = np.where(explore, sample_legal_actions(simulator.mask, generator), actions)
         return actions, actions
