@@ -118,7 +118,7 @@ def flag(name: str, value: Any) -> bool:
 
 
 def seeded(name: str, value: Any) -> np.random.Generator:
-    """Return a generator of a seed of its own, or a given generator, to go on with.
+    """Return a generator of a seed of its own, or a given generator.
 
     Args:
         name: of the argument, for the message.

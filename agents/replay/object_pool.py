@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from gfn_gym.dag import DAG, Floats, States
-from gfn_gym.edges import Edges
-from gfn_gym.evaluation.sampling import draw_parallel
-from gfn_gym.mdp import MDP, sample_from_log_probs
+from gfn_gym.evaluation.sampling import draw_edges_into
+from gfn_gym.mdp import MDP
 
 from .trajectory import Trajectory
 
@@ -116,15 +115,6 @@ def trajectories_to(
         _trajectory(path[::-1], float(value), state)
         for path, value, state in zip(paths, log_reward, objects, strict=True)
     ]
-
-
-def draw_edges_into(mdp: MDP, states: States, generator: np.random.Generator) -> Edges:
-    """Draw one edge into each state (n, d) by P_B; none may be s0."""
-    undo = sample_from_log_probs(mdp.backward_log_probs(states), generator)
-    parents = mdp.dag.backward_step(states, undo)
-    redo = np.asarray(mdp.dag.forward_action(states, undo))
-    edges = Edges(parents, redo, states)
-    return Edges(parents, draw_parallel(mdp.dag, edges, generator), states)
 
 
 def _trajectory(path: list[tuple[Any, ...]], log_reward: float, final: Any) -> Trajectory:

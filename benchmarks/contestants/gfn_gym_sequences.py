@@ -33,7 +33,7 @@ DAGS = {
 
 
 def simulated(dag, n, generator):
-    """Yield, for ever, how many transitions a step of n constructions makes."""
+    """Yield, without end, how many transitions a step of n constructions makes."""
     simulator = Simulator(MDP(dag), n)
     while True:
         transition = simulator.step(sample_legal_actions(simulator.mask, generator))

@@ -62,7 +62,7 @@ def log_likelihood(
         objects: (n, d), finished objects.
         n_samples: trajectories to each object that is sampled, at least 2.
         max_ancestors: the most ancestors of an object that are explored; 0 samples always.
-        seed: of a generator of its own, or a generator to go on with.
+        seed: of a generator of its own, or a generator to draw from.
         batch_size: states or trajectories at once; bounds the memory.
         backward_policy: what trajectories are drawn from; None is uniform. It changes the
             standard error, not what is estimated.

@@ -92,7 +92,7 @@ def eubo(
         dag: the DAG, of any size.
         policy: states → log-probabilities.
         objects: (n, d), drawn from R/Z.
-        seed: of a generator of its own, or a generator to go on with.
+        seed: of a generator of its own, or a generator to draw from.
         batch_size: trajectories drawn at once.
         backward_policy: log-probabilities of backward actions; None is uniform.
 

@@ -69,7 +69,7 @@ def sample(
         dag: the DAG, of any size.
         policy: states → log-probabilities.
         n: how many, at least 1.
-        seed: of a generator of its own, or a generator to go on with. The same seed and
+        seed: of a generator of its own, or a generator to draw from. The same seed and
             batch_size give the same samples.
         batch_size: trajectories built at once; bounds the memory.
         backward_policy: log-probabilities of backward actions for ``log_backward``; None is
@@ -125,7 +125,7 @@ def sample_backward(
         dag: the DAG, of any size.
         policy: states → log-probabilities, for ``log_forward`` of the same trajectories.
         objects: (n, d), finished objects; repeat a row for several trajectories to it.
-        seed: of a generator of its own, or a generator to go on with.
+        seed: of a generator of its own, or a generator to draw from.
         batch_size: trajectories drawn at once; bounds the memory.
         backward_policy: log-probabilities of backward actions; None is uniform.
 
@@ -165,17 +165,24 @@ def draw_backward(
         if not len(rows):
             log_reward = log_reward_of(dag, objects)
             return Samples(objects, log_reward, log_forward, log_backward, lengths)
-        undo = sample_from_log_probs(mdp.backward_log_probs(states), generator)
-        parents = dag.backward_step(states, undo)
-        redo = np.asarray(dag.forward_action(states, undo))
-        actions = draw_parallel(dag, Edges(parents, redo, states), generator)
+        edges = draw_edges_into(mdp, states, generator)
+        parents, actions = edges.states, edges.actions
         log_forward[rows] += log_probs_of_actions(dag, policy, parents, actions)
         log_backward[rows] += mdp.log_backward(parents, actions, states)
         lengths[rows] += 1
         states = parents
 
 
-def draw_parallel(dag: DAG, edges: Edges, generator: np.random.Generator) -> Actions:
+def draw_edges_into(mdp: MDP, states: States, generator: np.random.Generator) -> Edges:
+    """Draw one edge into each state (n, d) by P_B; none may be s0."""
+    undo = sample_from_log_probs(mdp.backward_log_probs(states), generator)
+    parents = mdp.dag.backward_step(states, undo)
+    redo = np.asarray(mdp.dag.forward_action(states, undo))
+    edges = Edges(parents, redo, states)
+    return Edges(parents, _draw_parallel(mdp.dag, edges, generator), states)
+
+
+def _draw_parallel(dag: DAG, edges: Edges, generator: np.random.Generator) -> Actions:
     """Choose uniformly among the actions that lead from each edge's state to its next state."""
     actions = edges.actions.copy()
     many = np.flatnonzero(dag.n_parallel(edges) > 1)
