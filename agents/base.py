@@ -28,6 +28,7 @@ from gfn_gym.dag import DAG, Mask, States
 from gfn_gym.mdp import MDP, BackwardPolicy, Transition, sample_legal_actions
 from gfn_gym.observation import Observer
 
+from .annealing import check_annealing, exponent_at
 from .architectures import Architecture, architecture_of
 from .backward import BackwardEdges, GivenBackward
 from .exploration import PoolExploration, check_exploration, ladder_of
@@ -72,6 +73,7 @@ class GFNAlgorithm(TrainingLoop):
             uniform legal action, at the start, after that share of the training, and linear
             between.
         exploration_ladder, replay_pool, local_search: see :mod:`gfn_gym.agents.exploration`.
+        reward_annealing: see :mod:`gfn_gym.agents.annealing`.
         max_grad_norm: clip the gradient's norm; None: don't.
         settings: of SB3's ``OffPolicyAlgorithm``.
 
@@ -111,6 +113,7 @@ class GFNAlgorithm(TrainingLoop):
         exploration_ladder: tuple[float, float] | None = None,
         replay_pool: int = 0,
         local_search: float = 0.0,
+        reward_annealing: tuple[float, float] | None = None,
         max_grad_norm: float | None = None,
         _init_setup_model: bool = True,
         **settings: Any,
@@ -147,6 +150,7 @@ class GFNAlgorithm(TrainingLoop):
         self.exploration_fraction = exploration_fraction
         self.exploration_ladder = exploration_ladder
         self.replay_pool, self.local_search = replay_pool, local_search
+        self.reward_annealing = reward_annealing
         self.max_grad_norm = max_grad_norm
         self.algorithm = type(self).__name__
         self.run = uuid.uuid4().hex
@@ -184,6 +188,7 @@ class GFNAlgorithm(TrainingLoop):
         for name in ("exploration_initial_eps", "exploration_final_eps", "exploration_fraction"):
             unit(name, getattr(self, name))
         number("exploration_fraction", self.exploration_fraction, above=0)
+        check_annealing(self.reward_annealing, getattr(self, "planning_simulations", 0))
         check_exploration(self.replay_pool, self.local_search, self.exploration_ladder)
         if self.max_grad_norm is not None and self.max_grad_norm != np.inf:
             number("max_grad_norm", self.max_grad_norm, above=0)
@@ -338,6 +343,10 @@ class GFNAlgorithm(TrainingLoop):
         self.logger.record("rollout/exploration_rate", epsilon)
         self.logger.record("time/trajectories", self._episode_num)
         super().dump_logs()
+
+    def _before_collecting(self) -> None:
+        exponent = exponent_at(self.reward_annealing, 1.0 - self._current_progress_remaining)
+        self.replay_buffer.reward_exponent = self.policy.reward_exponent = exponent
 
     def _after_step(self, transition: Transition) -> None:
         if self.exploration is not None:

@@ -60,6 +60,7 @@ class TransitionAlgorithm(GFNAlgorithm):
         exploration_ladder: tuple[float, float] | None = None,
         replay_pool: int = 0,
         local_search: float = 0.0,
+        reward_annealing: tuple[float, float] | None = None,
         max_grad_norm: float | None = None,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch as th
 from torch import nn
@@ -41,26 +41,46 @@ class Mixture(Architecture):
         ValueError: a size below 1.
     """
 
-    def __init__(self, dag: DAG, *, experts: int = 128, rank: int = 16):
+    def __init__(self, dag: DAG, *, experts: int = 128, rank: int = 16, prior_rate: float = 0.0):
         super().__init__(dag)
+        self.prior_rate = prior_rate
         self.n_positions, self.n_words = positions_and_words(dag, "MixturePolicy")
         self.experts, rank = whole("experts", experts, least=1), whole("rank", rank, least=1)
         self.words = nn.Parameter(th.randn(rank, self.n_words))
         self.coordinates = nn.Parameter(
             th.randn(self.experts * self.n_positions, rank) * rank**-0.5
         )
+        self.prior = nn.Parameter(th.zeros(self.experts)) if prior_rate else None
+        self._made: tuple[Any, Any] | None = None
 
     def encode(self, states: th.Tensor) -> EncodedPositions:
         """States int64 (n, d) → what the heads read."""
-        log_words = F.log_softmax(self.coordinates @ self.words, dim=1)
-        log_words = log_words.view(self.experts, -1).T  # [d·W, K]
+        log_words, theta = self._distributions()
         filled = states < self.n_words
         # The sum over the filled positions; an empty one has some row with weight 0.
         firsts = th.arange(self.n_positions, device=states.device) * self.n_words
         rows = th.where(filled, states, 0) + firsts
         weights = filled.to(log_words.dtype)
         joint = F.embedding_bag(rows, log_words, mode="sum", per_sample_weights=weights)  # [n, K]
-        return EncodedPositions(F.log_softmax(joint, dim=1), log_words, filled.sum(dim=1))
+        if self.prior is not None:
+            joint = joint + self.prior_rate * self.prior
+        return EncodedPositions(F.log_softmax(joint, dim=1), log_words, theta, filled.sum(dim=1))
+
+    def _distributions(self) -> tuple[th.Tensor, th.Tensor]:
+        """log θ and θ, each (d·W, K). Acting and evaluation, which change nothing, make them once.
+
+        What they were made from is compared by value: fused optimizers do not count as changes.
+        """
+        made_from = self.coordinates.detach(), self.words.detach()
+        kept = None if th.is_grad_enabled() else self._made
+        if kept is not None and all(map(th.equal, kept[0], made_from)):
+            return kept[1]
+        log_words = F.log_softmax(self.coordinates @ self.words, dim=1)
+        log_words = log_words.view(self.experts, -1).T.contiguous()
+        made = log_words, log_words.exp()
+        if not th.is_grad_enabled():
+            self._made = [tensor.clone() for tensor in made_from], made
+        return made
 
     def make_forward_head(self) -> nn.Module:
         return CountHead(self.n_positions)  # P_F has no parameters besides the encoding's
@@ -95,6 +115,7 @@ class EncodedPositions(NamedTuple):
 
     log_gamma: th.Tensor
     log_words: th.Tensor
+    theta: th.Tensor
     n_filled: th.Tensor
 
 
@@ -115,8 +136,7 @@ class MixtureValues:
     mask: th.Tensor
 
     def dense(self) -> th.Tensor:
-        gamma, theta = self.encoding.log_gamma.exp(), self.encoding.log_words.exp()
-        log_p = (gamma @ theta.T).clamp_min(1e-30).log()
+        log_p = (self.encoding.log_gamma.exp() @ self.encoding.theta.T).clamp_min(1e-30).log()
         return (log_p + self.shift[:, None]).masked_fill(~self.mask, -th.inf)
 
     def of_actions(self, actions: th.Tensor) -> th.Tensor:

@@ -72,7 +72,10 @@ class TrajectoryBuffer:
     Attributes:
         new: finished trajectories that :meth:`take_new` has not returned yet, oldest first.
         kept: the latest finished ones, at most ``capacity``.
+        reward_exponent: what log R and what a potential adds are multiplied by in batches.
     """
+
+    reward_exponent = 1.0
 
     identity = ("state_space", "n_actions", "n_envs", "capacity")
 
@@ -203,13 +206,14 @@ class TrajectoryBuffer:
             next_states = np.roll(states, -1, axis=0)
             next_states[ends] = [trajectory.final for trajectory in trajectories]
             backward = backward_edges(self.dag, states, actions, next_states, self.device)
+        exponent = np.float32(self.reward_exponent)
         return TrajectoryBatch(
             states=self._tensor(states.astype(np.int64)),
             masks=self._tensor(self.dag.action_mask(states)),
             actions=self._tensor(actions.astype(np.int64)),
             log_backward=self._tensor(log_backward),
-            shaping=self._tensor(shaping),
-            log_reward=self._tensor(log_reward),
+            shaping=self._tensor(shaping * exponent),
+            log_reward=self._tensor(log_reward * exponent),
             dones=self._tensor(dones),
             lengths=self._tensor(lengths),
             trajectories=self._tensor(np.repeat(np.arange(len(lengths)), lengths)),

@@ -75,9 +75,11 @@ class TransitionBuffer(ReplayBuffer):
     Attributes:
         backward_net: where P_B is learnt, the network that batches derive log P_B from when they
             are made; None: P_B is the environment's, and log P_B is as it was stored.
+        reward_exponent: what log R and what a potential adds are multiplied by in batches.
     """
 
     backward_net: BackwardNetwork | None = None
+    reward_exponent = 1.0
     identity = ("observation_space", "action_space", "n_envs", "alpha")
 
     def __init__(
@@ -234,13 +236,14 @@ class TransitionBuffer(ReplayBuffer):
         dtype = self.dag.state_space.dtype
         states = arrays["states"].astype(dtype)
         next_states = arrays["next_states"].astype(dtype)
+        exponent = np.float32(self.reward_exponent)
         return TransitionBatch(
             states=self._tensor(states.astype(np.int64)),
             masks=self._tensor(self.dag.action_mask(states)),
             actions=self._tensor(arrays["actions"].astype(np.int64)),
             log_backward=self._log_backward_at(indices),
-            log_reward=self._tensor(arrays["log_reward"]),
-            shaping=self._tensor(arrays["shaping"]),
+            log_reward=self._tensor(arrays["log_reward"] * exponent),
+            shaping=self._tensor(arrays["shaping"] * exponent),
             next_states=self._tensor(next_states.astype(np.int64)),
             next_masks=self._tensor(self.dag.action_mask(next_states)),
             dones=self._tensor(arrays["dones"]),

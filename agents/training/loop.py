@@ -91,6 +91,7 @@ class TrainingLoop(OffPolicyAlgorithm):
     def _collect_and_train(self, callback: BaseCallback, log_interval: int | None) -> None:
         train_freq = cast(TrainFreq, self.train_freq)
         while self._progress() < 1:
+            self._before_collecting()
             rollout = self.collect_rollouts(
                 self.env, callback, train_freq, self.replay_buffer, log_interval=log_interval
             )
@@ -204,6 +205,9 @@ class TrainingLoop(OffPolicyAlgorithm):
             self._credit -= train_freq.frequency
         callback.on_rollout_end()
         return RolloutReturn(steps * env.num_envs, episodes, continue_training=due)
+
+    def _before_collecting(self) -> None:
+        """Do what is to be done before collecting for the next round of updates."""
 
     def _after_step(self, transition: Transition) -> None:
         """Do what is to be done with a step that is stored, its environments reset."""
