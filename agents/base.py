@@ -72,7 +72,8 @@ class GFNAlgorithm(TrainingLoop):
         exploration_initial_eps, exploration_final_eps, exploration_fraction: ε, the chance of a
             uniform legal action, at the start, after that share of the training, and linear
             between.
-        exploration_ladder, replay_pool, local_search: see :mod:`gfn_gym.agents.exploration`.
+        exploration_ladder, replay_pool, local_search, pool_fraction: see
+            :mod:`gfn_gym.agents.exploration`.
         reward_annealing: see :mod:`gfn_gym.agents.annealing`.
         max_grad_norm: clip the gradient's norm; None: don't.
         settings: of SB3's ``OffPolicyAlgorithm``.
@@ -113,6 +114,7 @@ class GFNAlgorithm(TrainingLoop):
         exploration_ladder: tuple[float, float] | None = None,
         replay_pool: int = 0,
         local_search: float = 0.0,
+        pool_fraction: float = 1.0,
         reward_annealing: tuple[float, float] | None = None,
         max_grad_norm: float | None = None,
         _init_setup_model: bool = True,
@@ -150,6 +152,7 @@ class GFNAlgorithm(TrainingLoop):
         self.exploration_fraction = exploration_fraction
         self.exploration_ladder = exploration_ladder
         self.replay_pool, self.local_search = replay_pool, local_search
+        self.pool_fraction = pool_fraction
         self.reward_annealing = reward_annealing
         self.max_grad_norm = max_grad_norm
         self.algorithm = type(self).__name__
@@ -189,6 +192,7 @@ class GFNAlgorithm(TrainingLoop):
             unit(name, getattr(self, name))
         number("exploration_fraction", self.exploration_fraction, above=0)
         check_annealing(self.reward_annealing, getattr(self, "planning_simulations", 0))
+        number("pool_fraction", self.pool_fraction, above=0, most=1)
         check_exploration(self.replay_pool, self.local_search, self.exploration_ladder)
         if self.max_grad_norm is not None and self.max_grad_norm != np.inf:
             number("max_grad_norm", self.max_grad_norm, above=0)
@@ -263,7 +267,7 @@ class GFNAlgorithm(TrainingLoop):
             self.replay_buffer.reset()
             if self.exploration is not None:
                 self.exploration.pool.dag = self.dag
-                self.exploration.pool.reset()
+                self.exploration.reset()
 
     @property
     def dag(self) -> DAG:
@@ -345,7 +349,11 @@ class GFNAlgorithm(TrainingLoop):
         super().dump_logs()
 
     def _before_collecting(self) -> None:
-        exponent = exponent_at(self.reward_annealing, 1.0 - self._current_progress_remaining)
+        progress = 1.0 - self._current_progress_remaining
+        self.policy.at_progress(progress)
+        if self.exploration is not None:
+            self.exploration.is_over = progress >= self.pool_fraction < 1
+        exponent = exponent_at(self.reward_annealing, progress)
         self.replay_buffer.reward_exponent = self.policy.reward_exponent = exponent
 
     def _after_step(self, transition: Transition) -> None:
@@ -354,11 +362,11 @@ class GFNAlgorithm(TrainingLoop):
                 self.env, transition, self._backward_mdp(), self.replay_buffer
             )
 
-    def _replayed_from_pool(self) -> list[Trajectory]:
-        """Trajectories to pooled objects, as many as were finished since the last round."""
+    def _replayed_from_pool(self, rebuilt: bool = False) -> list[Trajectory]:
+        """What exploration replays since the last round; see :meth:`PoolExploration.replay`."""
         if self.exploration is None:
             return []
-        return self.exploration.replay(self.mdp, self._backward_mdp())
+        return self.exploration.replay(self.mdp, self._backward_mdp(), rebuilt)
 
     def _backward_mdp(self) -> MDP:
         """The decision process with the P_B of the moment, by which objects are taken apart."""

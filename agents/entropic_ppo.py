@@ -96,6 +96,7 @@ class EntropicPPO(TrajectoryAlgorithm):
             "replay_pool",
             "local_search",
             "exploration_ladder",
+            "pool_fraction",
         ),
         "a policy gradient learns from its own policy's trajectories only",
     )

@@ -242,6 +242,12 @@ class GFNPolicy(BasePolicy):
             array = array.astype(np.int64)
         return th.from_numpy(array).to(self.device)
 
+    def at_progress(self, progress: float) -> None:
+        """Tell every architecture what share of the training is done."""
+        for module in self.modules():
+            if isinstance(module, Architecture):
+                module.at_progress(progress)
+
     def set_training_mode(self, mode: bool) -> None:
         if self.training != mode:
             self.online.train(mode)  # its copies always evaluate

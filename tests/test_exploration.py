@@ -174,6 +174,24 @@ def test_a_search_begins_at_a_part_of_a_pooled_object() -> None:
             assert (start[filled] == pooled[:, filled]).all(axis=1).any()
 
 
+def test_what_a_search_has_built_is_replayed_in_any_order() -> None:
+    # Eight words; a search redraws one, which comes last where it was built.
+    dag = BitSequence(16, 2, n_modes=2)
+    model = make(dag=dag, local_search=0.99, learning_starts=10_000)
+    model.learn(total_trajectories=400)
+    drawn = model.exploration.replay(model.mdp, model.mdp, True)
+    rebuilt = drawn[400:]
+    assert 300 < len(rebuilt) < 400
+    pooled = model.exploration.pool.states
+    last = [int(t.actions[-1]) // dag.n_words for t in rebuilt]
+    assert set(last) == set(range(8))  # any position may be the last
+    changed = [(t.final != pooled).sum(axis=1).min() for t in rebuilt]
+    assert max(changed) > 0
+    assert not model.exploration.replay(model.mdp, model.mdp, True)  # each once
+    for t in rebuilt:
+        assert t.log_reward == dag.log_reward(t.final[None].astype(np.int32))[0]
+
+
 @pytest.mark.parametrize("algorithm", [DetailedBalance, SoftDQN])
 def test_returns_and_lengths_are_those_of_whole_trajectories(algorithm: Any) -> None:
     model = make(algorithm, dag=BitSequence(8, 2, n_modes=2), local_search=0.9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
@@ -41,9 +42,20 @@ class Mixture(Architecture):
         ValueError: a size below 1.
     """
 
-    def __init__(self, dag: DAG, *, experts: int = 128, rank: int = 16, prior_rate: float = 0.0):
+    def __init__(
+        self,
+        dag: DAG,
+        *,
+        experts: int = 128,
+        rank: int = 16,
+        prior_rate: float = 0.5,
+        prior_after: float = 0.5,
+        step_value: float = 0.0,
+    ):
         super().__init__(dag)
-        self.prior_rate = prior_rate
+        self.prior_rate, self.prior_after = prior_rate, prior_after
+        self.step_value = step_value
+        self.register_buffer("progress", th.zeros(()))
         self.n_positions, self.n_words = positions_and_words(dag, "MixturePolicy")
         self.experts, rank = whole("experts", experts, least=1), whole("rank", rank, least=1)
         self.words = nn.Parameter(th.randn(rank, self.n_words))
@@ -62,9 +74,12 @@ class Mixture(Architecture):
         rows = th.where(filled, states, 0) + firsts
         weights = filled.to(log_words.dtype)
         joint = F.embedding_bag(rows, log_words, mode="sum", per_sample_weights=weights)  # [n, K]
-        if self.prior is not None:
+        if self.prior is not None and self.progress >= self.prior_after:
             joint = joint + self.prior_rate * self.prior
         return EncodedPositions(F.log_softmax(joint, dim=1), log_words, theta, filled.sum(dim=1))
+
+    def at_progress(self, progress: float) -> None:
+        self.progress.fill_(progress)
 
     def _distributions(self) -> tuple[th.Tensor, th.Tensor]:
         """log θ and θ, each (d·W, K). Acting and evaluation, which change nothing, make them once.
@@ -83,7 +98,7 @@ class Mixture(Architecture):
         return made
 
     def make_forward_head(self) -> nn.Module:
-        return CountHead(self.n_positions)  # P_F has no parameters besides the encoding's
+        return FlowHead(self.n_positions, self.step_value)  # P_F has no parameters of its own
 
     def make_backward_head(self) -> nn.Module:
         if self.n_backward_actions != self.n_positions:
@@ -94,7 +109,7 @@ class Mixture(Architecture):
         return PreferenceHead(self.n_positions)
 
     def make_value_head(self) -> nn.Module:
-        return CountHead(self.n_positions)
+        return FlowHead(self.n_positions, self.step_value)
 
     def action_values(
         self, head: nn.Module, encoding: EncodedPositions, mask: th.Tensor
@@ -153,24 +168,34 @@ class MixtureValues:
         return replace(self, shift=self.shift + value - self.soft_value(temperature))
 
 
-class CountHead(nn.Module):
-    """A number for each count of filled positions, corrected by how sure the experts are."""
+class FlowHead(nn.Module):
+    """log F by how many positions are filled, and by how sure the experts are.
 
-    def __init__(self, n_positions: int):
+    With k of d positions filled, log F is about −log C(d, k), since that many sets of positions
+    lead on to the same objects, plus a sum over the d − k steps to come, plus what doubt between
+    experts adds. It is the steps that are learnt: a sum that is learnt as such moves as fast as
+    the longest construction needs.
+
+    Args:
+        n_positions: d.
+        step_value: what a step is worth at first.
+    """
+
+    RATE = 5.0  # of the steps, compared with other parameters
+
+    def __init__(self, n_positions: int, step_value: float):
         super().__init__()
-        self.n_positions = n_positions
-        self.of_count = nn.Embedding(n_positions + 1, 1)
-        nn.init.zeros_(self.of_count.weight)
-        self.correction = nn.Sequential(nn.Linear(3, 32), nn.Tanh(), nn.Linear(32, 1))
+        self.steps = nn.Parameter(th.full((n_positions,), step_value / self.RATE))
+        self.doubt = nn.Parameter(th.zeros(()))
+        sets = [-math.log(math.comb(n_positions, count)) for count in range(n_positions + 1)]
+        self.register_buffer("log_sets", th.tensor(sets), persistent=False)
 
     def forward(self, encoding: EncodedPositions) -> th.Tensor:
         """(n, 1)."""
-        log_gamma = encoding.log_gamma
-        surest = log_gamma.amax(dim=1)  # 0 where one expert knows
-        entropy = -(log_gamma.exp() * log_gamma).sum(dim=1)
-        share = encoding.n_filled / self.n_positions
-        features = th.stack([share, surest, entropy], dim=1)
-        return cast(th.Tensor, self.of_count(encoding.n_filled) + self.correction(features))
+        to_come = F.pad(self.steps.flip(0).cumsum(0).flip(0), (0, 1))  # [d + 1], 0 when complete
+        of_count = (self.RATE * to_come + self.log_sets)[encoding.n_filled]
+        doubt = -encoding.log_gamma.amax(dim=1)  # 0 where one expert knows
+        return (of_count + self.doubt * doubt)[:, None]
 
 
 class PreferenceHead(nn.Module):

@@ -18,7 +18,7 @@ from gfn_gym.mdp import Transition
 from ..backward import BackwardEdges, backward_edges, log_backward
 from ..networks import BackwardNetwork
 from .sum_tree import SumTree
-from .trajectory import Trajectory, transitions_of
+from .trajectory import Trajectory
 
 
 @dataclass(slots=True)
@@ -177,10 +177,10 @@ class TransitionBuffer(ReplayBuffer):
             self._new = new
 
     def begin_with(self, rows: Any, starts: Sequence[tuple[Trajectory, int]]) -> None:
-        """Store the first steps of trajectories that environments at ``rows`` go on with."""
-        for trajectory, steps in starts:
-            if steps:
-                self.extend(*transitions_of(trajectory, steps))
+        """Environments at ``rows`` go on with the first steps of trajectories: nothing to do here.
+
+        Transitions stand for themselves; those steps are replayed with the object that is built.
+        """
 
     def following(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return where the next transitions of the same episodes lie, (k,).
