@@ -48,7 +48,7 @@ class Mixture(Architecture):
         *,
         experts: int = 128,
         rank: int = 16,
-        prior_rate: float = 0.5,
+        prior_rate: float = 1.0,
         prior_after: float = 0.5,
         step_value: float = 0.0,
     ):

@@ -19,9 +19,9 @@ class ObjectPool:
     """Finished objects of high reward, no two of them alike.
 
     Alike are objects whose distance (:meth:`gfn_gym.DAG.distances`) is below the DAG's
-    ``similar_distance``; of several the best stays. Where a pool is full, the worst has to go of
-    those within one and a half times that distance of a better one, if there are any: so it does
-    not fill up with what lies around the modes that were found first.
+    ``similar_distance``; of several the best stays. Where a pool is full, the worst goes of those
+    in its lower half that lie within one and a half times that distance of a better one, if there
+    are any: so it does not fill up with what lies around the modes that were found first.
 
     Args:
         dag: whose objects.
@@ -68,6 +68,7 @@ class ObjectPool:
         apart = self.dag.distances(self.states, self.states)
         better = self.log_reward[:, None] < self.log_reward
         crowded = ((apart < CROWDED * self.dag.similar_distance) & better).any(axis=1)
+        crowded &= self.log_reward < np.median(self.log_reward)
         if not crowded.any():
             return int(np.argmin(self.log_reward))
         return int(np.argmin(np.where(crowded, self.log_reward, np.inf)))
