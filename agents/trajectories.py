@@ -136,7 +136,7 @@ class TrajectoryAlgorithm(GFNAlgorithm):
             if own.backward is not None:
                 self._learn_backward([own.backward])
             self._begin_round(own)
-        pooled = self._replayed_from_pool(rebuilt=True)
+        pooled = self._replayed_from_pool()
         for _ in range(gradient_steps):
             replayed = [*pooled, *buffer.sample(self.replay_batch)]
             batch = buffer.batch([*new, *replayed], learnt) if replayed else own

@@ -10,7 +10,7 @@ import torch as th
 from torch import nn
 from torch.nn import functional as F
 
-from gfn_gym.arguments import whole
+from gfn_gym.arguments import number, unit, whole
 from gfn_gym.dag import DAG
 
 from .. import targets
@@ -22,25 +22,32 @@ class Mixture(Architecture):
     """ "MixturePolicy": K experts, each a distribution of its own over the words of each position.
 
     P_F fills a uniformly drawn empty position p with word w with probability Σ_j γ_j(s)·θ_j[p, w],
-    where γ_j(s) ∝ Π θ_j[i, s_i] over the positions i that are filled: the conditional distribution
-    of the mixture (1/K)·Σ_j Π_i θ_j[i, x_i], whatever the order of filling. A target that is such
-    a mixture, as R/Z of bit sequences nearly is with an expert for each mode, is represented
-    exactly, and what is learnt of a word at a position holds in every state. Words have a common
-    embedding: θ_j[p] = softmax(C_jp·E) with E of a small rank.
+    where γ_j(s) ∝ w_j·Π θ_j[i, s_i] over the positions i that are filled: the conditional
+    distribution of the mixture Σ_j w_j·Π_i θ_j[i, x_i], whatever the order of filling. A target
+    that is such a mixture, as R/Z of bit sequences nearly is with an expert for each mode, is
+    represented exactly, and what is learnt of a word at a position holds in every state. Words
+    have a common embedding: θ_j[p] = softmax(C_jp·E) with E of a small rank. The experts' weights
+    w are equal until ``prior_after`` of the training: learnt from the start, they give everything
+    to the expert that was right first.
 
-    The value is a number for each count of filled positions, plus a correction by how sure γ is;
-    forward values are log P_F up to a constant plus such a number. A backward action's is one
-    number a position, so that a learnt P_B is one order of preference.
+    The value is one of :class:`FlowHead`; forward values are log P_F up to a constant plus such a
+    number. A backward action's is one number a position, so that a learnt P_B is one order of
+    preference.
 
     Args:
         dag: its states are d positions with W words or empty, as :class:`Transformer` has them.
         experts: K; more than the modes that are to be told apart.
         rank: of the words' embedding.
+        prior_after: share of the training after which the experts' weights are learnt.
+        step_value: what a step is worth at first: how much larger log F is, under a potential, with
+            one position less filled, besides the number of ways.
 
     Raises:
         TypeError: the DAG is of another kind.
-        ValueError: a size below 1.
+        ValueError: a size below 1, a share outside [0, 1].
     """
+
+    progress: th.Tensor
 
     def __init__(
         self,
@@ -48,13 +55,12 @@ class Mixture(Architecture):
         *,
         experts: int = 128,
         rank: int = 16,
-        prior_rate: float = 1.0,
         prior_after: float = 0.5,
         step_value: float = 0.0,
     ):
         super().__init__(dag)
-        self.prior_rate, self.prior_after = prior_rate, prior_after
-        self.step_value = step_value
+        self.prior_after = unit("prior_after", prior_after)
+        self.step_value = number("step_value", step_value)
         self.register_buffer("progress", th.zeros(()))
         self.n_positions, self.n_words = positions_and_words(dag, "MixturePolicy")
         self.experts, rank = whole("experts", experts, least=1), whole("rank", rank, least=1)
@@ -62,8 +68,8 @@ class Mixture(Architecture):
         self.coordinates = nn.Parameter(
             th.randn(self.experts * self.n_positions, rank) * rank**-0.5
         )
-        self.prior = nn.Parameter(th.zeros(self.experts)) if prior_rate else None
-        self._made: tuple[Any, Any] | None = None
+        self.prior = nn.Parameter(th.zeros(self.experts))
+        self._made: tuple[Any, Any] | None = None  # what was made last, and from what
 
     def encode(self, states: th.Tensor) -> EncodedPositions:
         """States int64 (n, d) → what the heads read."""
@@ -74,12 +80,12 @@ class Mixture(Architecture):
         rows = th.where(filled, states, 0) + firsts
         weights = filled.to(log_words.dtype)
         joint = F.embedding_bag(rows, log_words, mode="sum", per_sample_weights=weights)  # [n, K]
-        if self.prior is not None and self.progress >= self.prior_after:
-            joint = joint + self.prior_rate * self.prior
+        if self.progress >= self.prior_after:
+            joint = joint + self.prior
         return EncodedPositions(F.log_softmax(joint, dim=1), log_words, theta, filled.sum(dim=1))
 
     def at_progress(self, progress: float) -> None:
-        self.progress.fill_(progress)
+        self.progress.clamp_min_(progress)  # weights once learnt stay, should training begin anew
 
     def _distributions(self) -> tuple[th.Tensor, th.Tensor]:
         """log θ and θ, each (d·W, K). Acting and evaluation, which change nothing, make them once.
@@ -182,6 +188,7 @@ class FlowHead(nn.Module):
     """
 
     RATE = 5.0  # of the steps, compared with other parameters
+    log_sets: th.Tensor
 
     def __init__(self, n_positions: int, step_value: float):
         super().__init__()

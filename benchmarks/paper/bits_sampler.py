@@ -35,9 +35,7 @@ def runs(n: int) -> list[Run]:
         make_run("fast-env2", "fast, other modes (2)", seed=2, n=n),
         make_run("fast-without", "fast, without", potential=None, n=n),
         make_run("paper", "paper, with the potential", preset="paper", n_envs=64, n=n),
-        make_run(
-            "paper-without", "paper, without", preset="paper", potential=None, n_envs=64, n=n
-        ),
+        make_run("paper-without", "paper, without", preset="paper", potential=None, n_envs=64, n=n),
     ]
 
 
@@ -64,8 +62,8 @@ EXPERIMENT = Experiment(
     ],
     measure=bits_sampler,
     metric="elbo_gap",
-    trajectories=100_800,
-    every=16_800,
+    trajectories=150_912,
+    every=25_152,  # 262 rounds of updates
 )
 QUICK = quick_version(EXPERIMENT, runs=runs(32), trajectories=3_840, every=1_920, seeds=(0,))
 
