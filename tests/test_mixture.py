@@ -131,7 +131,7 @@ def test_bad_settings_are_named(settings: dict[str, Any], message: str) -> None:
 def test_the_preset_of_long_sequences() -> None:
     env = gymnasium.make("gfn_gym:BitSequenceGFN-v0", potential="dag")
     model = SoftDQN("auto", env, preset="fast", seed=0)
-    network = model.policy.online.architecture  # type: ignore[union-attr]
+    network = model.policy.online.architecture
     assert isinstance(network, Mixture) and network.experts == 128
     assert network.step_value == pytest.approx(8 * np.log1p(np.exp(-2.0)))
     stated = {
@@ -144,7 +144,7 @@ def test_the_preset_of_long_sequences() -> None:
     assert {name: getattr(model, name) for name in stated} == stated
     rate = model.lr_schedule
     assert (rate(1.0), rate(0.0)) == pytest.approx((1e-2, 2e-3))
-    assert model.train_freq.frequency == 96  # type: ignore[union-attr]
+    assert model.train_freq.frequency == 96
 
 
 def test_short_sequences_keep_theirs() -> None:
