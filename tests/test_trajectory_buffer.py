@@ -110,8 +110,9 @@ def test_the_latest_are_kept_and_drawn_uniformly() -> None:
     assert buffer.sample(3) == []
     walks = fill(buffer, 30)
     assert all(same(*pair) for pair in zip(buffer.kept, walks[-6:], strict=True))
-    kept = [id(trajectory) for trajectory in buffer.kept]
-    counts = np.bincount([kept.index(id(t)) for t in buffer.sample(6000)], minlength=6)
+    kept = [trajectory.states.__array_interface__["data"] for trajectory in buffer.kept]
+    drawn = [trajectory.states.__array_interface__["data"] for trajectory in buffer.sample(6000)]
+    counts = np.bincount([kept.index(place) for place in drawn], minlength=6)
     assert counts.min() > 880 and counts.max() < 1120  # 1000 ± 4σ
     assert len(buffer.take_new()) == 20  # whatever was drawn
     nothing_kept = buffer_of(DAGS["words"], n_envs=2)
