@@ -113,7 +113,8 @@ def main() -> None:
     collected = gc.collect()
     before = resident()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
-    print(f"{collected} objects were garbage; malloc_trim gave back {(before - resident()) / MB:.0f} MB")
+    given_back = (before - resident()) / MB
+    print(f"{collected} objects were garbage; malloc_trim gave back {given_back:.0f} MB")
     print(f"wrote {path}")
 
 

@@ -93,8 +93,8 @@ class TrajectoryBuffer:
     def reset(self) -> None:
         """Drop everything."""
         self.forget_new()
-        d = self._start.shape[1]
-        self.kept = TrajectoryRing(self.capacity, d, compact_dtype(self.state_space))
+        d, longest = self._start.shape[1], self.dag.max_trajectory_length()
+        self.kept = TrajectoryRing(self.capacity, d, compact_dtype(self.state_space), longest)
 
     def forget_new(self) -> None:
         """Drop what is under way, and what is finished but not taken yet."""
@@ -247,7 +247,11 @@ class TrajectoryBuffer:
         """What a checkpoint holds: finished trajectories, and those under way."""
         nothing = np.zeros(self._states.shape[2], dtype=self._states.dtype)
         under_way = [self._trajectory(row, 0.0, nothing) for row in range(self.n_envs)]
-        parts = {"new": self.new, "kept": self.kept, "under way": under_way}
+        parts: dict[str, Iterable[Trajectory]] = {
+            "new": self.new,
+            "kept": self.kept,
+            "under way": under_way,
+        }
         return {name: self._packed(part) for name, part in parts.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

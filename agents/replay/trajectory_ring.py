@@ -1,4 +1,4 @@
-"""The latest trajectories in a handful of arrays, whose memory does not depend on how long one trains.
+"""The latest trajectories in a handful of arrays: memory that no training outgrows.
 
 As an array of its own each, they would lie scattered over the heap among the large temporary
 arrays of the updates, which then can be neither reused as a whole nor given back to the system.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from .trajectory import Trajectory
 
@@ -25,6 +25,7 @@ class TrajectoryRing:
         capacity: how many at most; may be 0.
         d: the width of a state.
         dtype: of the states.
+        longest: no trajectory has more edges, as far as is known; None: not known.
 
     Attributes:
         states: (capacity, T, d), with T at least the length of the longest trajectory so far.
@@ -35,8 +36,8 @@ class TrajectoryRing:
         lengths: int64 (capacity,), edges of each.
     """
 
-    def __init__(self, capacity: int, d: int, dtype: np.dtype[np.integer]):
-        self.capacity = capacity
+    def __init__(self, capacity: int, d: int, dtype: DTypeLike, longest: int | None = None):
+        self.capacity, self.longest = capacity, longest
         self._added = 0  # since the beginning: the next one's place is this modulo the capacity
         # Zeros take no memory until they are written to.
         self.states = np.zeros((capacity, FIRST_LENGTH, d), dtype)
@@ -78,8 +79,10 @@ class TrajectoryRing:
         if not self.capacity:
             return
         length = len(trajectory.actions)
-        while self.actions.shape[1] < length:
-            self._lengthen()
+        if self.actions.shape[1] < length:
+            doubled = 2 * length
+            at_most = doubled if self.longest is None else max(length, self.longest)
+            self._lengthen(min(doubled, at_most))
         row = self._added % self.capacity
         self.states[row, :length] = trajectory.states
         self.actions[row, :length] = trajectory.actions
@@ -95,10 +98,10 @@ class TrajectoryRing:
         for trajectory in trajectories:
             self.append(trajectory)
 
-    def _lengthen(self) -> None:
-        """Make room for trajectories twice as long."""
+    def _lengthen(self, length: int) -> None:
+        """Make room for trajectories of that many edges."""
         for name in ("states", "actions", "log_backward", "shaping"):
             old: NDArray[np.generic] = getattr(self, name)
-            new = np.zeros((self.capacity, 2 * old.shape[1], *old.shape[2:]), old.dtype)
+            new = np.zeros((self.capacity, length, *old.shape[2:]), old.dtype)
             new[: len(self), : old.shape[1]] = old[: len(self)]
             setattr(self, name, new)
