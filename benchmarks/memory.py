@@ -1,10 +1,12 @@
 """Resident memory of a long training: TB with a learnt P_B and a replay of trajectories, on 20^4.
 
     python benchmarks/memory.py --replay 20000 --minutes 30
+    python benchmarks/memory.py --draw      # docs/memory.png, from the two CSVs that are kept
 
 Writes results/memory/<name>.csv, a row every ten seconds: seconds, cpu_seconds, trajectories, kept
 (in the replay), resident_mb, and of glibc's heap in_use_mb (what the program holds) and free_mb
-(what it gave back to the allocator and the allocator not to the system). Linux only.
+(what it gave back to the allocator and the allocator not to the system). Linux only. What was
+measured before replayed trajectories lay in a ring of arrays is in before-20000.csv.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import matplotlib.pyplot as plt
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 
@@ -84,6 +87,23 @@ class MemoryCurve(BaseCallback):
         self.file.close()
 
 
+def draw(path: Path) -> None:
+    """Draw resident memory, and what of it is free, before and after."""
+    figure, axis = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
+    lines = {"before-20000": "an object for each trajectory", "after-20000": "a ring of arrays"}
+    for color, (name, what) in zip(("C3", "C0"), lines.items(), strict=True):
+        with (RESULTS / f"{name}.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        x = [int(row["trajectories"]) / 1000 for row in rows]
+        for key, style, label in (("resident_mb", "-", "resident"), ("free_mb", ":", "free")):
+            y = [float(row[key]) for row in rows]
+            axis.plot(x, y, style, color=color, label=f"{what}: {label}")
+    axis.axvline(20, color="0.8", zorder=0)
+    axis.set(xlabel="thousand trajectories (20 thousand are kept)", ylabel="MB", ylim=(0, None))
+    axis.legend(fontsize="small")
+    figure.savefig(path, dpi=110)
+
+
 def resident() -> int:
     """Resident memory of this process in bytes."""
     with open("/proc/self/statm") as file:
@@ -95,7 +115,11 @@ def main() -> None:
     parser.add_argument("--replay", type=int, default=20_000, help="trajectories that are kept")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--name", help="of the CSV; default: replay-<replay>")
+    parser.add_argument("--draw", action="store_true", help="train nothing, draw the picture")
     args = parser.parse_args()
+    if args.draw:
+        draw(Path(__file__).parents[1] / "docs" / "memory.png")
+        return
     torch.set_num_threads(1)
     env = gymnasium.make("HypergridGFN-v0", ndim=4, height=20)
     model = TrajectoryBalance(
