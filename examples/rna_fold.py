@@ -17,6 +17,7 @@ import csv
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import gymnasium
 import numpy as np
@@ -51,6 +52,8 @@ from runs import (
 class Train(Options):
     """Train an agent and write the model, curves and pictures to a folder."""
 
+    preset: Literal["fast"] | None = "fast"
+    """Settings from gfn_gym.agents.presets; there are no others of this domain."""
     sequence: str = DEFAULT_SEQUENCE
     """Of the letters ACGU."""
     temperature: float = 37.0

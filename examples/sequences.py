@@ -67,6 +67,8 @@ MODE_THRESHOLDS = dict.fromkeys(("RNA1", "RNA2", "RNA3"), 0.8)  # of the score
 class Train(Options):
     """Train an agent and write the model, curves and pictures to a folder."""
 
+    preset: Literal["fast"] | None = "fast"
+    """Settings from gfn_gym.agents.presets; there are no others of this domain."""
     reward: str = "RNA1"
     """A landscape (RNA1, RNA2, RNA3), a .csv or .parquet table, or a function, as mine.py:score."""
     alphabet: str = "ACGU"
