@@ -17,22 +17,31 @@ from gfn_gym.envs.sequence.dag import Sequence
 from gfn_gym.envs.sequence.render import colours
 
 
-def draw_logo(dag: Sequence, states: States, path: Path, title: str) -> None:
-    """Draw a sequence logo of finished states (n, L): letters as high as they tell, in bits.
+def letter_heights(dag: Sequence, states: States) -> tuple[Floats, float]:
+    """Return how high each token stands in a logo of finished states (n, L), and the most it can.
 
-    Positions after a word's end count as a letter that is not drawn. Tokens of several letters
-    are drawn as bars of the logo's colours, since a logo has room for one letter.
+    A token's share at a position times what the position tells: log2 of the number of symbols less
+    the entropy, in bits; float64 (L, A). Where words end before the last position, the empty
+    position is one symbol more, which is not drawn.
     """
     size = dag.alphabet.size
     shares = np.stack([(states == token).mean(axis=0) for token in range(size + 1)], axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        entropy = -np.where(shares > 0, shares * np.log2(shares), 0.0).sum(axis=1)
-    symbols = size + (shares[:, -1] > 0).any()
-    heights = shares[:, :-1] * np.maximum(np.log2(symbols) - entropy, 0.0)[:, None]
+    logs = np.log2(shares, out=np.zeros_like(shares), where=shares > 0)
+    most = float(np.log2(size + bool(shares[:, -1].any())))
+    told = most + (shares * logs).sum(axis=1)
+    return shares[:, :-1] * told[:, None], most
+
+
+def draw_logo(dag: Sequence, states: States, path: Path, title: str) -> None:
+    """Draw a sequence logo of finished states (n, L), see :func:`letter_heights`.
+
+    A logo has room for one letter, so tokens of several letters are drawn as bars.
+    """
+    heights, most = letter_heights(dag, states)
     width = max(5.0, 0.45 * dag.max_length)
     figure, axis = plt.subplots(figsize=(width, 2.8), layout="constrained")
     _letters(dag, heights, axis)
-    axis.set(title=title, xlabel="position", ylabel="bits", ylim=(0, np.log2(symbols)))
+    axis.set(title=title, xlabel="position", ylabel="bits", ylim=(0, most))
     step = max(1, dag.max_length // 10)
     ticks = list(range(0, dag.max_length, step))
     axis.set_xticks(ticks, [str(tick + 1) for tick in ticks])
