@@ -19,7 +19,6 @@ from gfn_gym.envs.sequence.metrics import (
     distances,
     diverse_words,
     diversity,
-    neighbours,
     scores_of,
     top_words,
 )
@@ -121,15 +120,6 @@ def test_the_best_are_remembered(dag: Sequence) -> None:
     assert dag.format(again.states)[0] == "AAAA" and len(again) == 5
 
 
-def test_neighbours_differ_in_one_token(dag: Sequence) -> None:
-    states = dag.parse(["ACGA", "GGGG"])
-    around = neighbours(dag, states)
-    assert around.shape == (2, 8, 4)
-    for row, others in zip(states, around, strict=True):
-        assert ((others != row).sum(axis=1) == 1).all()
-        assert len(np.unique(others, axis=0)) == 8
-
-
 @pytest.mark.parametrize("lengths", [{"length": 4}, {"max_length": 4, "order": "append"}])
 def test_local_optima_by_hand(lengths: dict[str, Any]) -> None:
     rng = np.random.default_rng(1)
@@ -150,6 +140,7 @@ def test_local_optima_by_hand(lengths: dict[str, Any]) -> None:
     ]
     assert 0 < sum(expected) < len(values)
     assert are_local_optima(dag, dag.parse(list(values))).tolist() == expected
+    assert are_local_optima(dag, dag.initial_states(0)).shape == (0,)
     negative = are_local_optima(
         dag, dag.parse(list(values)), lambda words: -np.array([values[w] for w in words])
     )

@@ -5,9 +5,10 @@
 
 Our agents (in any order of writing), a genetic algorithm and random words ask for the scores of
 words, of each once: what a laboratory pays for. After every so many calls, of all words asked for
-so far: the modes, local optima (no word that differs in one base scores as much) that score at
-least the threshold; the mean score of the best 100, and how unlike these are, the mean Hamming
-distance of two. Neighbors are asked for by the judge, at no cost to a method.
+so far that score at least the threshold: the local optima (no word that differs in one base scores
+as much), and the modes, greedily from the best down, three or more bases apart; the mean score of
+the best 100, and how unlike these are, the mean Hamming distance of two. Neighbors are asked for by
+the judge, at no cost to a method.
 
 A CSV for each method and seed, in results/binding_modes/; what is there is not run again.
 """
@@ -37,7 +38,7 @@ from algorithms import AGENTS
 from experiment import HERE, read_rows
 from gfn_gym.dag import Floats
 from gfn_gym.envs.rna.binding import RNABinding
-from gfn_gym.envs.sequence.metrics import are_local_optima, diversity
+from gfn_gym.envs.sequence.metrics import are_local_optima, diverse_words, diversity
 
 RESULTS = HERE / "results" / "binding_modes"
 LENGTH, TARGETS = 14, "RNA1"
@@ -170,8 +171,8 @@ def judged(ledger: Ledger, threshold: float) -> list[dict[str, float]]:
     words, scores = list(ledger.scores), np.array(list(ledger.scores.values()))
     states = dag.parse(words)
     good = np.flatnonzero(scores >= threshold)
-    modes = np.zeros(len(words), dtype=bool)
-    modes[good] = are_local_optima(dag, states[good])
+    optima = np.zeros(len(words), dtype=bool)
+    optima[good] = are_local_optima(dag, states[good])
     rows = []
     for calls in np.linspace(0, ledger.calls, POINTS + 1)[1:].astype(int).tolist():
         calls = min(calls, len(words))
@@ -179,7 +180,8 @@ def judged(ledger: Ledger, threshold: float) -> list[dict[str, float]]:
         rows.append(
             {
                 "calls": float(calls),
-                "modes": float(modes[:calls].sum()),
+                "optima": float(optima[:calls].sum()),
+                "modes": float(len(diverse_words(dag, states[:calls], threshold))),
                 "good": float((scores[:calls] >= threshold).sum()),
                 "best": float(scores[:calls].max()),
                 "top_100": float(scores[best].mean()),
@@ -218,6 +220,7 @@ def run(args: Run) -> None:
 # ---- curves ---------------------------------------------------------------------------------
 
 PANELS = {
+    "optima": "local optima found",
     "modes": "modes found",
     "top_100": "mean score of the best 100",
     "diversity": "Hamming distance of the best 100",
@@ -225,9 +228,11 @@ PANELS = {
 
 
 def draw(args: Draw) -> None:
-    figure, axes = plt.subplots(1, len(PANELS), figsize=(13, 3.8), layout="constrained")
-    print("| | seeds | modes | best | top 100 | diversity | CPU s | reward's share |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    figure, axes = plt.subplots(1, len(PANELS), figsize=(16, 3.8), layout="constrained")
+    print(
+        "| | seeds | local optima | modes | best | top 100 | diversity | CPU s | reward's share |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for number, name in enumerate(METHODS):
         files = sorted(args.out.glob(csv_of(args.out, name, "*").name))
         if not files:
@@ -241,8 +246,8 @@ def draw(args: Draw) -> None:
                 )  # fmt: skip
         last = {key: np.mean([rows[-1][key] for rows in runs]) for key in runs[0][-1]}
         print(
-            f"| {name} | {len(runs)} | {last['modes']:.0f} | {last['best']:.3f} | "
-            f"{last['top_100']:.3f} | {last['diversity']:.2f} | {last['cpu_seconds']:.0f} | "
+            f"| {name} | {len(runs)} | {last['optima']:.0f} | {last['modes']:.0f} | "
+            f"{last['best']:.3f} | {last['top_100']:.3f} | {last['diversity']:.2f} | {last['cpu_seconds']:.0f} | "
             f"{last['reward_seconds'] / last['cpu_seconds']:.0%} |"
         )
     for axis, title in zip(axes, PANELS.values(), strict=True):

@@ -22,7 +22,6 @@ from gfn_gym.mdp import log_reward_of
 APART = 3
 """Words at least this far from each other are different modes, unless something else is said."""
 METRICS = ("hamming", "edit")
-BATCH = 4096
 
 Distances = NDArray[np.int64]
 
@@ -274,28 +273,13 @@ class _Apart:
 # ---- local optima ---------------------------------------------------------------------------
 
 
-def neighbours(dag: Words, states: States) -> States:
-    """Return all words that differ in one token from finished states (n, L), (n, K, L).
-
-    K is L·(A − 1). In a word shorter than L the neighbours at its empty positions are the word
-    itself.
-    """
-    n, length = states.shape
-    size = dag.alphabet.size
-    others = np.repeat(states[:, None], length * (size - 1), axis=1)
-    view = others.reshape(n, length, size - 1, length)
-    steps = np.arange(1, size)
-    for position in range(length):
-        token = states[:, position, None]
-        changed = np.where(token == dag.empty, token, (token + steps) % size)
-        view[:, position, :, position] = changed
-    return others
-
-
 def are_local_optima(
     dag: Words, states: States, scores: Callable[[list[str]], Floats] | None = None
 ) -> Mask:
     """Return which finished states (n, L) score higher than every word that differs in one token.
+
+    There are L·(A − 1) such words. Position by position, they are asked for as long as none has
+    scored as much, which for most words is soon.
 
     Args:
         dag: whose words.
@@ -307,13 +291,20 @@ def are_local_optima(
         bool (n,). A word that only ties with a neighbour is not one.
     """
     ask = dag.reward.values if scores is None else scores
-    optimal = np.empty(len(states), dtype=bool)
-    for start in range(0, len(states), BATCH):
-        part = states[start : start + BATCH]
-        around = neighbours(dag, part)
-        own = np.asarray(ask(dag.format(part)))
-        rows = around.reshape(-1, states.shape[1])
-        theirs = np.asarray(ask(dag.format(rows))).reshape(around.shape[:2])
-        itself = (around == part[:, None]).all(axis=2)
-        optimal[start : start + BATCH] = (itself | (theirs < own[:, None])).all(axis=1)
+    own = np.asarray(ask(dag.format(states)))
+    optimal = np.ones(len(states), dtype=bool)
+    for position in range(states.shape[1]):
+        left = np.flatnonzero(optimal & (states[:, position] != dag.empty))
+        around = _changed(dag, states[left], position)
+        theirs = np.asarray(ask(dag.format(around.reshape(-1, states.shape[1]))))
+        best = theirs.reshape(around.shape[:2]).max(axis=1)
+        optimal[left] = best < own[left]
     return optimal
+
+
+def _changed(dag: Words, states: States, position: int) -> States:
+    """The words (n, A − 1, L) that differ from states (n, L) at a position that is not empty."""
+    size = dag.alphabet.size
+    others = np.repeat(states[:, None], size - 1, axis=1)
+    others[..., position] = (others[..., position] + np.arange(1, size)) % size
+    return others
