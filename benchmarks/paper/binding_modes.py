@@ -247,8 +247,8 @@ def draw(args: Draw) -> None:
         last = {key: np.mean([rows[-1][key] for rows in runs]) for key in runs[0][-1]}
         print(
             f"| {name} | {len(runs)} | {last['optima']:.0f} | {last['modes']:.0f} | "
-            f"{last['best']:.3f} | {last['top_100']:.3f} | {last['diversity']:.2f} | {last['cpu_seconds']:.0f} | "
-            f"{last['reward_seconds'] / last['cpu_seconds']:.0%} |"
+            f"{last['best']:.3f} | {last['top_100']:.3f} | {last['diversity']:.2f} | "
+            f"{last['cpu_seconds']:.0f} | {last['reward_seconds'] / last['cpu_seconds']:.0%} |"
         )
     for axis, title in zip(axes, PANELS.values(), strict=True):
         axis.set(title=title, xlabel="words asked for")
