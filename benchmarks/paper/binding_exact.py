@@ -5,7 +5,7 @@
 
 log R comes from a table of all 65,536 words, which the first run writes, so that it is computed
 once for 3 orders × 6 algorithms × 2 exponents; what it costs in training is measured by
-reward_share.py. Not a figure of the paper. Beyond ten minutes a run see docs/rna.md.
+benchmarks/reward_share.py. Not a figure of the paper. --trajectories trains further.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ EXPERIMENT = Experiment(
     ],
     measure=distances,
     metric="total_variation",
-    trajectories=16_000,
+    trajectories=8_000,
     every=8_000,
     columns=3,
 )

@@ -1,6 +1,6 @@
 """RNA that binds, words of 14 bases: what is found for the same number of reward calls.
 
-    python benchmarks/paper/binding_modes.py run --calls 10000 --seeds 0
+    python benchmarks/paper/binding_modes.py run --calls 10000 --seeds 0 1 2
     python benchmarks/paper/binding_modes.py draw
 
 Our agents (in any order of writing), a genetic algorithm and random words ask for the scores of

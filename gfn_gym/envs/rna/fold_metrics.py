@@ -19,7 +19,7 @@ def marginal_errors(dag: RNAFold, states: States) -> dict[str, float]:
 
     Returns:
         ``marginal_error``, the largest |frequency − probability| over the P possible pairs, and
-        ``mean_marginal_error``. A perfect sampler's largest error is near 1.5/√n.
+        ``mean_marginal_error``. A perfect sampler's largest error is near 1/√n.
     """
     errors = np.abs(dag.pair_frequencies(states) - dag.pair_probabilities())
     return {"marginal_error": float(errors.max()), "mean_marginal_error": float(errors.mean())}
