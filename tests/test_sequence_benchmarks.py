@@ -29,7 +29,12 @@ def count_of_g(words: list[str]) -> Any:
 
 def test_a_ledger_asks_for_each_word_once_and_ends(script: Any) -> None:
     module, asked = script("binding_modes"), list[str]()
-    ledger = module.Ledger(lambda words: (asked.extend(words), count_of_g(words))[1], 3)
+
+    def asking(words: list[str]) -> Any:
+        asked.extend(words)
+        return count_of_g(words)
+
+    ledger = module.Ledger(asking, 3)
     assert ledger(["GG", "AG", "GG"]).tolist() == [2, 1, 2]
     assert ledger(["AG"]).tolist() == [1]
     with pytest.raises(module.Spent):
