@@ -91,6 +91,9 @@ def test_modes_in_the_order_of_finding(dag: Sequence) -> None:
     assert dag.format(np.stack(modes.states)) == ["AAAC"]
     modes.add(dag.parse(["CAAA", "ACAA"]))
     assert dag.format(np.stack(modes.states)) == ["AAAC", "ACAA", "CAAA"]
+    at_threshold = WordModes(dag, threshold=first_letters(["CAAA"])[0])
+    at_threshold.add(dag.parse(["CAAA"]))
+    assert len(at_threshold) == 1
     again = WordModes(dag, threshold=-30, apart=2)
     again.load_state_dict(modes.state_dict())
     for tracker in (modes, again):
