@@ -15,8 +15,8 @@ from typing import Any
 
 import gymnasium
 import torch
-from arena import Line, save
 
+from arena import Line, save
 from gfn_gym.agents import SoftDQN
 from gfn_gym.dag import Floats, States
 

@@ -21,7 +21,6 @@ from typing import Literal
 
 import gymnasium
 import numpy as np
-from rna_plots import draw_dot_plot, draw_structures
 
 from gfn_gym.agents import EvaluationCallback, GFNAlgorithm, as_policy, exact_metrics
 from gfn_gym.envs.rna.fold import DEFAULT_SEQUENCE, RNAFold
@@ -33,6 +32,7 @@ from gfn_gym.envs.rna.fold_metrics import (
 )
 from gfn_gym.evaluation import Policy, sample
 from plots import draw_curve
+from rna_plots import draw_dot_plot, draw_structures
 from runs import (
     Options,
     Sample,

@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium
-from sequence_plots import draw_logo
 
 from gfn_gym.agents import EvaluationCallback, GFNAlgorithm, ModesCallback, as_policy, exact_metrics
 from gfn_gym.envs.sequence.dag import Sequence
@@ -58,6 +57,7 @@ from runs import (
     start_or_resume,
     write_samples,
 )
+from sequence_plots import draw_logo
 
 POLICIES = {"mlp": "MlpPolicy", "transformer": "TransformerPolicy"}
 MODE_THRESHOLDS = dict.fromkeys(("RNA1", "RNA2", "RNA3"), 0.8)  # of the score

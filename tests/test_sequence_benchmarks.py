@@ -106,10 +106,13 @@ def test_every_run_of_the_figures_has_its_settings(script: Any) -> None:
     from gfn_gym.envs.rna.fold import RNAFold
     from gfn_gym.envs.sequence.dag import Sequence
 
-    exact, folds = script("binding_exact").EXPERIMENT, script("rna_folds").EXPERIMENT
-    assert len(exact.runs) == 3 * 6 * 2 and len(folds.runs) == 8
-    for run in (*exact.runs, *folds.runs):
+    exact = script("binding_exact").EXPERIMENT
+    folds = [script(name).EXPERIMENT for name in ("rna_folds", "rna_folds_60")]
+    runs = [run for experiment in (exact, *folds) for run in experiment.runs]
+    assert len(runs) == len({run.name for run in runs}) == 3 * 6 * 2 + 2 * 4
+    for run in runs:
         dag: Any = Sequence() if run.env == "SequenceGFN-v0" else RNAFold()
         assert presets.preset_values(getattr(agents, run.agent), dag, run.preset)
-    for panel in (*exact.panels, *folds.panels):
-        assert len(panel.runs) in (4, 6)
+    assert {len(panel.runs) for panel in exact.panels} == {6}
+    long = RNAFold(folds[1].runs[0].env_kwargs["sequence"])
+    assert len(long.sequence) == 60 and long.log_partition() == pytest.approx(16.603, abs=1e-3)
