@@ -43,9 +43,9 @@ RESULTS = HERE / "results" / "networks_and_spins"
 CHECKPOINTS = HERE.parent / "runs" / "networks_and_spins"
 EXAMPLES = HERE.parent / "examples"
 CHAINS = {  # modules there, and their functions
-    "structure MCMC": ("bayesian_network", "structure_mcmc"),
-    "Metropolis": ("ising", "metropolis"),
-    "Wolff": ("ising", "wolff"),
+    "structure MCMC": ("structure_mcmc", "structure_mcmc"),
+    "Metropolis": ("spin_chains", "metropolis"),
+    "Wolff": ("spin_chains", "wolff"),
 }
 
 
