@@ -146,7 +146,7 @@ NETWORKS = [
     Aim(
         name="eleven-nodes",
         make=partial(network, 11),
-        trajectories=100_000,
+        trajectories=80_000,
         measure=edge_errors,
         samples=20_000,
         chains=["structure MCMC"],
