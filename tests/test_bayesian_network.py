@@ -333,6 +333,7 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"data": GOOD, "score": "aic"}, ValueError, r"score='aic' must be 'bge', 'bic' or 'bde'"),
     ({"score": "bde"}, ValueError, "must be a whole number"),
     ({"data": GOOD, "max_parents": 0}, ValueError, "max_parents=0"),
+    ({"data": GOOD, "workers": -1}, ValueError, "workers=-1 must be an integer of at least 0"),
     ({"data": GOOD, "alpha_mu": 0.0}, ValueError, "alpha_mu=0.0"),
     ({"data": GOOD, "alpha_w": 4.0}, ValueError, r"alpha_w=4\.0 must be a finite number above 4"),
     ({"data": GOOD, "equivalent_sample_size": -1}, ValueError, "equivalent_sample_size=-1"),

@@ -84,6 +84,9 @@ class BayesianNetwork(DAG):
     - ``alpha_mu=1.0``, ``alpha_w=None``: of "bge": the weight of the prior mean, and the degrees
       of freedom of the Wishart prior, by default d + alpha_mu + 1.
     - ``equivalent_sample_size=10.0``: of "bde".
+    - ``workers=0``: processes that compute all local scores up front where they are many (more
+      than 65,536 sets of columns, or 2²⁷ sets times observations); with 0 each is computed
+      when it is asked for. Where they are few, all are computed up front in any case.
 
     ## Version History
     - v0: initial version.
@@ -108,6 +111,7 @@ class BayesianNetwork(DAG):
         alpha_mu: float = 1.0,
         alpha_w: float | None = None,
         equivalent_sample_size: float = 10.0,
+        workers: int = 0,
     ):
         table = read_table(erdos_renyi_data()[0] if data is None else data)
         self.names, self.d, self.score_name = table.names, len(table.names), score
@@ -128,7 +132,11 @@ class BayesianNetwork(DAG):
         settings = (alpha_mu, alpha_w, equivalent_sample_size)
         self._score = _set_score(table, score, self.max_parents, *settings)
         self.local_scores = LocalScores(
-            self._score, self.d, table.observations, largest=self.max_parents + 1
+            self._score,
+            self.d,
+            table.observations,
+            largest=self.max_parents + 1,
+            workers=whole("workers", workers, least=0),
         )
         self.initial_score = 0.0
         self.initial_score = float(self.log_reward(self.initial_states(2))[0])
@@ -153,6 +161,7 @@ class BayesianNetwork(DAG):
             columns = function.codes.T if isinstance(function, BDeu) else function.data.T
             arguments["data"] = dict(zip(self.names, columns, strict=True))
         unwanted = ~self.allowed & ~np.eye(self.d, dtype=bool)
+        arguments.pop("workers", None)  # whoever loads a model need not want its scores at once
         for name, edges in (("required", self.required), ("forbidden", unwanted)):
             if name in arguments:
                 arguments[name] = [(int(i), int(j)) for i, j in np.argwhere(edges)]
