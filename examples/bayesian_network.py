@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import csv
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -262,7 +263,13 @@ def main() -> None:
     print(f"GFN Gym {gfn_gym.__version__}")
     commands: dict[str, Any] = {"train": Train, "sample": Sample, "exact": Exact, "mcmc": MCMC}
     chosen: Any = tyro.extras.subcommand_cli_from_dict(commands)
-    {Train: train, Sample: sample_run, Exact: exact, MCMC: mcmc}[type(chosen)](chosen)
+    run: dict[type, Callable[[Any], None]] = {
+        Train: train,
+        Sample: sample_run,
+        Exact: exact,
+        MCMC: mcmc,
+    }
+    run[type(chosen)](chosen)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ checkpoint.zip, from which ``--resume`` continues.
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -225,7 +226,8 @@ def main() -> None:
     print(f"GFN Gym {gfn_gym.__version__}")
     commands: dict[str, Any] = {"train": Train, "sample": Sample, "chains": Chains}
     chosen: Any = tyro.extras.subcommand_cli_from_dict(commands)
-    {Train: train, Sample: sample_run, Chains: chains}[type(chosen)](chosen)
+    run: dict[type, Callable[[Any], None]] = {Train: train, Sample: sample_run, Chains: chains}
+    run[type(chosen)](chosen)
 
 
 if __name__ == "__main__":
