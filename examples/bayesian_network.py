@@ -140,7 +140,7 @@ def train(args: Train) -> None:
     learn(args, model, evaluation)
     errors = [name for name in ("total_variation", "elbo_gap", "log_z_error")
               if name in evaluation.history[0]]  # fmt: skip
-    if errors:
+    if errors:  # without log Z there are none
         draw_curve(evaluation.history, errors, args.out / "curve.png")
     states = sample(dag, as_policy(model), args.samples, args.seed).states
     edges, others = marginals(dag.adjacency(states)), {}
