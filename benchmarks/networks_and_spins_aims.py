@@ -132,7 +132,7 @@ def spins(beta: float) -> Aim:
     return Aim(
         name=f"spins-9-{beta}",
         make=partial(torus, 9, beta),
-        trajectories=30_000,
+        trajectories=8_000,
         measure=spin_errors,
         samples=6_000,
         chains=["Metropolis", "Wolff"],
@@ -146,7 +146,7 @@ NETWORKS = [
     Aim(
         name="eleven-nodes",
         make=partial(network, 11),
-        trajectories=80_000,
+        trajectories=40_000,
         measure=edge_errors,
         samples=20_000,
         chains=["structure MCMC"],
