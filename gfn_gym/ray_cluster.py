@@ -52,7 +52,7 @@ def nodes_of_this_machine(*nodes: dict[str, Any]) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     common = {"object_store_memory": OBJECT_STORE, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args={**common, "num_cpus": 0})
+    cluster: Any = Cluster(initialize_head=True, head_node_args={**common, "num_cpus": 0})
     try:
         for node in nodes:
             cluster.add_node(**{**common, **node})

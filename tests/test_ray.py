@@ -16,7 +16,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from stable_baselines3.common.callbacks import BaseCallback
 
+from gfn_gym import GFNEnv
+from gfn_gym.agents import EntropicPPO, RayCollectors, SoftDQN, TrajectoryBalance, exact_metrics
+from gfn_gym.envs.hypergrid import Hypergrid
+from gfn_gym.envs.sequence.dag import Sequence
 from gfn_gym.ray_cluster import nodes_of_this_machine
 from gfn_gym.rewards import RayWorkers, RewardError, StringReward
 from slow_rewards import WritesDown, failing, reward_of
@@ -123,6 +128,151 @@ def test_unknown_rewards_are_nan_until_they_arrive(cluster: Any, workers: Any) -
         assert reward(["CCC"]) == reward_of("CCC") and reward.calls == 3  # already asked for
     finally:
         reward.close()
+
+
+# ---- collectors ---------------------------------------------------------------------------------
+
+GRID = Hypergrid(2, 6)
+
+
+def make(algorithm: Any = SoftDQN, dag: Any = GRID, **arguments: Any) -> Any:
+    settings = {"n_envs": 4, "seed": 5, "policy_kwargs": {"net_arch": [16]}, **arguments}
+    return algorithm("MlpPolicy", GFNEnv(dag), **settings)
+
+
+def children_of(node: Any) -> list[int]:
+    """The processes of a node that do tasks."""
+    (raylet,) = node.all_processes["raylet"]
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                name = (entry / "cmdline").read_text()
+            except OSError:  # it has ended meanwhile
+                continue
+            if parent == raylet.process.pid and name.startswith("ray::_do"):
+                found.append(int(entry.name))
+    return found
+
+
+class Disturb(BaseCallback):
+    """Does something bad once after some trajectories, as soon as it succeeds."""
+
+    def __init__(self, at: int, what: Any):
+        super().__init__()
+        self.at, self.what, self.happened = at, what, False
+
+    def _on_step(self) -> bool:
+        if not self.happened and self.model._episode_num >= self.at:  # type: ignore[attr-defined]
+            self.happened = self.what()
+        return True
+
+
+def kill_one_of(cluster: Any) -> bool:
+    for node in cluster.worker_nodes:
+        for pid in children_of(node):
+            os.kill(pid, signal.SIGKILL)
+            return True
+    return False
+
+
+class Lags(BaseCallback):
+    """Notes the largest lag that was learnt from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.largest = 0
+
+    def _on_step(self) -> bool:
+        model: Any = self.model
+        self.largest = max(self.largest, model._n_updates - self.locals["built"].versions.min())
+        return True
+
+
+def parameters(model: Any) -> list[Any]:
+    return [value.numpy() for value in model.policy.state_dict().values()]
+
+
+def test_synchronous_numbers_are_the_same_whatever_dies(cluster: Any) -> None:
+    collectors = RayCollectors(2, 8, synchronous=True)
+    kill = Disturb(96, lambda: kill_one_of(cluster))
+    runs = []
+    for callback in (None, kill):
+        model = make(learning_starts=32)
+        model.learn(total_trajectories=320, collectors=collectors, callback=callback)
+        runs.append(model)
+    assert model._episode_num == 320 and model._n_updates == 19 and kill.happened
+    first, second = map(parameters, runs)
+    assert all((a == b).all() for a, b in zip(first, second, strict=True))
+
+
+def test_collecting_goes_on_when_a_node_is_lost(cluster: Any) -> None:
+    """The count is exact, the lag bounded, and what is learnt the target."""
+    node = cluster.add_node(num_cpus=4, object_store_memory=100_000_000)
+    lose = Disturb(500, lambda: cluster.remove_node(node, allow_graceful=False) or True)
+    kill, lags = Disturb(1500, lambda: kill_one_of(cluster)), Lags()
+    model = make(TrajectoryBalance, learning_rate=1e-2, policy_kwargs={"net_arch": [64, 64]})
+    collectors = RayCollectors(4, 32, max_lag=20)
+    model.learn(total_trajectories=6000, collectors=collectors, callback=[lose, kill, lags])
+    assert model._episode_num == 6000 and model._n_updates == 375
+    assert lose.happened and kill.happened and 0 < lags.largest <= 20
+    assert exact_metrics(model)(model.policy.log_probs)["total_variation"] < 0.1
+
+
+def test_entropic_ppo_collects_in_rounds(cluster: Any) -> None:
+    model, lags = make(EntropicPPO, train_freq=(16, "episode")), Lags()
+    collectors = RayCollectors(2, 8, synchronous=True)
+    model.learn(total_trajectories=96, collectors=collectors, callback=lags)
+    assert model._episode_num == 96 and lags.largest == 0
+
+
+def test_resumed_with_other_collectors(cluster: Any, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.zip"
+    model = make()
+    save = Disturb(160, lambda: model.save_checkpoint(path) or True)
+    model.learn(total_trajectories=320, collectors=RayCollectors(2, 16), callback=save)
+    again = SoftDQN.resume(path)
+    assert 160 <= again._episode_num < 320
+    again.learn(collectors=RayCollectors(3, 8))
+    assert again._episode_num == 320
+
+
+def test_synchronous_collecting_resumes_as_if_nothing_had_happened(
+    cluster: Any, tmp_path: Path
+) -> None:
+    path, collectors = tmp_path / "checkpoint.zip", RayCollectors(2, 12, synchronous=True)
+
+    class Save(BaseCallback):
+        def _on_rollout_start(self) -> None:
+            if self.model._episode_num == 160:  # type: ignore[attr-defined]
+                self.model.save_checkpoint(path)  # type: ignore[attr-defined]
+
+        def _on_step(self) -> bool:
+            return True
+
+    model = make(learning_starts=32)
+    model.learn(total_trajectories=320, collectors=collectors, callback=Save())
+    again = SoftDQN.resume(path).learn(collectors=collectors)
+    pairs = zip(parameters(model), parameters(again), strict=True)
+    assert all((a == b).all() for a, b in pairs)
+
+
+def test_no_word_is_evaluated_twice_in_the_whole_cluster(cluster: Any, tmp_path: Path) -> None:
+    function = WritesDown(tmp_path, seconds=0.05)
+    dag = Sequence("AB", 4, reward=StringReward(function, workers=RayWorkers(2, num_cpus=0.5)))
+    model = make(dag=dag)
+    collectors = RayCollectors(2, 16, asynchronous_rewards=True)
+    try:
+        model.learn(total_trajectories=320, collectors=collectors)
+        begun, ended = WritesDown.read(tmp_path)
+        assert model._episode_num == 320 and len(ended) > 4
+        assert all(len(times) == 1 for times in (*begun.values(), *ended.values()))
+    finally:
+        dag.reward.function.close()
+
+
+# ---- arguments ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,11 @@ class StringReward:
             if self._pool is not None:
                 self._pool.close()
 
+    @property
+    def cache_size(self) -> int:
+        """How many rewards are remembered."""
+        return self._cache.size
+
     # ---- while others are computed ------------------------------------------------------------
 
     @contextmanager
