@@ -6,9 +6,11 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 OBJECT_STORE = 100_000_000  # bytes of each node of :func:`nodes_of_this_machine`
+HEALTH = {"period_ms": 1000, "timeout_ms": 5000, "failure_threshold": 3, "initial_delay_ms": 1000}
 
 
 def connected(address: str | None = None) -> Any:
@@ -52,7 +54,9 @@ def nodes_of_this_machine(*nodes: dict[str, Any]) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     common = {"object_store_memory": OBJECT_STORE, "include_dashboard": False}
-    cluster: Any = Cluster(initialize_head=True, head_node_args={**common, "num_cpus": 0})
+    health = {f"health_check_{name}": value for name, value in HEALTH.items()}  # a few seconds
+    head = {**common, "num_cpus": 0, "_system_config": health}
+    cluster: Any = Cluster(initialize_head=True, head_node_args=head)
     try:
         for node in nodes:
             cluster.add_node(**{**common, **node})
@@ -61,3 +65,22 @@ def nodes_of_this_machine(*nodes: dict[str, Any]) -> Iterator[Any]:
     finally:
         ray.shutdown()
         cluster.shutdown()
+
+
+def processes_of(node: Any, name: str) -> list[int]:
+    """The processes of such a node whose names begin so, such as ``ray::_do``; on Linux.
+
+    Ray names a process by what it does.
+    """
+    (raylet,) = node.all_processes["raylet"]
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = (entry / "stat").read_text().rsplit(")", 1)[1].split()[1]
+                called = (entry / "cmdline").read_text()
+            except OSError:  # it has ended meanwhile
+                continue
+            if int(parent) == raylet.process.pid and called.startswith(name):
+                found.append(int(entry.name))
+    return found

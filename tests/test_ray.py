@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -22,8 +23,9 @@ from gfn_gym import GFNEnv
 from gfn_gym.agents import EntropicPPO, RayCollectors, SoftDQN, TrajectoryBalance, exact_metrics
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.envs.sequence.dag import Sequence
-from gfn_gym.ray_cluster import nodes_of_this_machine
+from gfn_gym.ray_cluster import nodes_of_this_machine, processes_of
 from gfn_gym.rewards import RayWorkers, RewardError, StringReward
+from slow_grid import SlowGrid
 from slow_rewards import WritesDown, failing, reward_of
 
 pytestmark = [
@@ -36,7 +38,7 @@ pytestmark = [
 def cluster() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where workers find slow_rewards
-        with nodes_of_this_machine({"num_cpus": 4}, {"num_cpus": 4}) as nodes:
+        with nodes_of_this_machine({"num_cpus": 2}, {"num_cpus": 2}) as nodes:
             yield nodes
 
 
@@ -85,9 +87,7 @@ def test_a_function_that_cannot_be_loaded(cluster: Any) -> None:
 
 def test_rewards_survive_kills_and_a_lost_node(cluster: Any, tmp_path: Path) -> None:
     """Each string is finished once; only what was cut off is repeated."""
-    node = cluster.add_node(
-        num_cpus=4, object_store_memory=100_000_000, resources={"doomed": 4}, wait=True
-    )
+    node = cluster.add_node(num_cpus=2, object_store_memory=100_000_000)
     reward = StringReward(WritesDown(tmp_path, seconds=0.3), workers=RayWorkers(4, retries=5))
     strings = ["C" * n for n in range(1, 25)]
     try:
@@ -98,7 +98,8 @@ def test_rewards_survive_kills_and_a_lost_node(cluster: Any, tmp_path: Path) -> 
             done += reward.receive(wait=5.0)
             if faults and done >= (4 if len(faults) == 2 else 10):
                 if faults.pop(0) == "worker":
-                    os.kill(int((tmp_path / "latest").read_text()), signal.SIGKILL)
+                    latest = (tmp_path / "begun").read_text().splitlines()[-1]
+                    os.kill(int(latest.split()[-1]), signal.SIGKILL)
                 else:
                     cluster.remove_node(node, allow_graceful=False)
         assert reward(strings).tolist() == [reward_of(s) for s in strings]
@@ -140,22 +141,6 @@ def make(algorithm: Any = SoftDQN, dag: Any = GRID, **arguments: Any) -> Any:
     return algorithm("MlpPolicy", GFNEnv(dag), **settings)
 
 
-def children_of(node: Any) -> list[int]:
-    """The processes of a node that do tasks."""
-    (raylet,) = node.all_processes["raylet"]
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-                name = (entry / "cmdline").read_text()
-            except OSError:  # it has ended meanwhile
-                continue
-            if parent == raylet.process.pid and name.startswith("ray::_do"):
-                found.append(int(entry.name))
-    return found
-
-
 class Disturb(BaseCallback):
     """Does something bad once after some trajectories, as soon as it succeeds."""
 
@@ -169,12 +154,26 @@ class Disturb(BaseCallback):
         return True
 
 
-def kill_one_of(cluster: Any) -> bool:
-    for node in cluster.worker_nodes:
-        for pid in children_of(node):
-            os.kill(pid, signal.SIGKILL)
-            return True
-    return False
+class KillOne(Disturb):
+    """Kills one process that is at a task, some time after that many trajectories."""
+
+    def __init__(self, at: int, cluster: Any):
+        super().__init__(at, self._begin)
+        self.cluster, self.killed = cluster, threading.Event()
+
+    def _begin(self) -> bool:
+        threading.Thread(target=self._wait_and_kill, daemon=True).start()
+        return True
+
+    def _wait_and_kill(self) -> None:
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            for node in self.cluster.worker_nodes:
+                for pid in processes_of(node, "ray::_do"):
+                    os.kill(pid, signal.SIGKILL)
+                    self.killed.set()
+                    return
+            time.sleep(0.02)
 
 
 class Lags(BaseCallback):
@@ -196,28 +195,15 @@ def parameters(model: Any) -> list[Any]:
 
 def test_synchronous_numbers_are_the_same_whatever_dies(cluster: Any) -> None:
     collectors = RayCollectors(2, 8, synchronous=True)
-    kill = Disturb(96, lambda: kill_one_of(cluster))
+    kill = KillOne(32, cluster)
     runs = []
     for callback in (None, kill):
-        model = make(learning_starts=32)
+        model = make(dag=SlowGrid(2, 6), learning_starts=32)
         model.learn(total_trajectories=320, collectors=collectors, callback=callback)
         runs.append(model)
-    assert model._episode_num == 320 and model._n_updates == 19 and kill.happened
+    assert model._episode_num == 320 and model._n_updates == 20 and kill.killed.is_set()
     first, second = map(parameters, runs)
     assert all((a == b).all() for a, b in zip(first, second, strict=True))
-
-
-def test_collecting_goes_on_when_a_node_is_lost(cluster: Any) -> None:
-    """The count is exact, the lag bounded, and what is learnt the target."""
-    node = cluster.add_node(num_cpus=4, object_store_memory=100_000_000)
-    lose = Disturb(500, lambda: cluster.remove_node(node, allow_graceful=False) or True)
-    kill, lags = Disturb(1500, lambda: kill_one_of(cluster)), Lags()
-    model = make(TrajectoryBalance, learning_rate=1e-2, policy_kwargs={"net_arch": [64, 64]})
-    collectors = RayCollectors(4, 32, max_lag=20)
-    model.learn(total_trajectories=6000, collectors=collectors, callback=[lose, kill, lags])
-    assert model._episode_num == 6000 and model._n_updates == 375
-    assert lose.happened and kill.happened and 0 < lags.largest <= 20
-    assert exact_metrics(model)(model.policy.log_probs)["total_variation"] < 0.1
 
 
 def test_entropic_ppo_collects_in_rounds(cluster: Any) -> None:
@@ -270,6 +256,19 @@ def test_no_word_is_evaluated_twice_in_the_whole_cluster(cluster: Any, tmp_path:
         assert all(len(times) == 1 for times in (*begun.values(), *ended.values()))
     finally:
         dag.reward.function.close()
+
+
+def test_collecting_goes_on_when_a_node_is_lost(cluster: Any) -> None:
+    """The count is exact, the lag bounded, and what is learnt the target."""
+    node = min(cluster.worker_nodes, key=id)  # the other one is left
+    lose = Disturb(500, lambda: cluster.remove_node(node, allow_graceful=False) or True)
+    kill, lags = KillOne(1500, cluster), Lags()
+    model = make(TrajectoryBalance, learning_rate=1e-2, policy_kwargs={"net_arch": [64, 64]})
+    collectors = RayCollectors(2, 64, max_lag=20)  # two tasks are 8 updates
+    model.learn(total_trajectories=5008, collectors=collectors, callback=[lose, kill, lags])
+    assert model._episode_num == 5008 and model._n_updates == 313
+    assert lose.happened and kill.killed.is_set() and 0 < lags.largest <= 20
+    assert exact_metrics(model)(model.policy.log_probs)["total_variation"] < 0.1
 
 
 # ---- arguments ----------------------------------------------------------------------------------

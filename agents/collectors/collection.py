@@ -147,10 +147,14 @@ class Collection:
         """Whether what is under way would be older than allowed after the next update."""
         if self.config.synchronous:
             return False
-        versions = [task.version for task in self._under_way.values()]
-        pending = [int(b.versions.min()) for b in self.inbox.pending]
-        oldest = min((*versions, *pending), default=None)
-        return oldest is not None and self._version() + 1 - oldest > self.config.max_lag
+        tasks, pending = self._under_way.values(), self.inbox.pending
+        versions = [*(task.version for task in tasks), *(int(b.versions.min()) for b in pending)]
+        if not versions:
+            return False
+        # Once they are in, it takes some updates until the last of them is learnt from.
+        n = sum(len(task.epsilon) for task in tasks) + self.inbox.n_pending
+        updates = max(1, self.model.gradient_steps) + n / self._trajectories_per_update()
+        return self._version() + updates - min(versions) > self.config.max_lag
 
     def _give_out(self) -> None:
         config = self.config
@@ -171,7 +175,7 @@ class Collection:
         on_their_way = self.inbox.n_ready + self.inbox.n_pending
         on_their_way += sum(len(task.epsilon) for task in self._under_way.values())
         updates = config.max_lag + 2 - config.publish_every
-        room = int(updates * self._trajectories_per_update()) - on_their_way
+        room = int(updates * self._trajectories_per_update()) - on_their_way - model._credit
         if model._total_trajectories is not None:
             room = min(room, model._total_trajectories - model._episode_num - on_their_way)
         return room if on_their_way else max(room, 1)
