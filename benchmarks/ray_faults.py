@@ -236,8 +236,8 @@ def main() -> None:
         folder, seed, trajectories, address = args.train
         train(Path(folder), int(seed), int(trajectories), address)
         return
-    for name in args.parts or PARTS:
-        for seed in range(args.seeds):
+    for seed in range(args.seeds):
+        for name in args.parts or PARTS:
             outcome = part(name, seed, args.trajectories, args.seconds)
             print(name, seed, json.dumps(outcome), flush=True)
             results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}

@@ -53,7 +53,7 @@ def rewards(sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)) -> dict[str, Any]:
     with nodes_of_this_machine({"num_cpus": 1}, {"num_cpus": 1}):
         for n in sizes:
             reward = StringReward(sleeps, workers=RayWorkers(n, num_cpus=0.01))
-            reward([f"start {i}" for i in range(4 * n)])
+            start_all(reward, n)
             calls = 40 * n
             start, cpu = time.perf_counter(), time.process_time()
             reward([f"call {i}" for i in range(calls)])
@@ -67,6 +67,14 @@ def rewards(sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)) -> dict[str, Any]:
             }
             print(n, found[str(n)], flush=True)
     return found
+
+
+def start_all(reward: StringReward, n: int) -> None:
+    """Call until all workers have started."""
+    called = 0
+    while called == 0 or sum(worker.ready for worker in reward._pool._workers) < n:
+        reward([f"start {called + i}" for i in range(2 * n)])
+        called += 2 * n
 
 
 # ---- one collector against none -----------------------------------------------------------------

@@ -50,6 +50,7 @@ def nodes_of_this_machine(*nodes: dict[str, Any]) -> Iterator[Any]:
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # a busy machine takes long
+    os.environ.setdefault("RAY_worker_niceness", "0")  # where others are busy, 15 is starved
     import ray
     from ray.cluster_utils import Cluster
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch as th
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import configure
 
 from gfn_gym import MDP, GFNEnv
 from gfn_gym.agents import (
@@ -237,16 +240,21 @@ class Known(BaseCallback):
         return True
 
 
-def test_learning_goes_on_while_rewards_are_computed() -> None:
+def test_learning_goes_on_while_rewards_are_computed(tmp_path: Path) -> None:
     dag, known = words(sleepy), Known()
     reward = dag.reward.function
     model = SoftDQN("MlpPolicy", GFNEnv(dag), n_envs=4, learning_starts=8, **NETWORK)
     try:
         collector = LocalCollector(n_envs=8, max_pending=16)
-        model.learn(total_trajectories=128, collectors=collector, callback=known)
+        model.set_logger(configure(str(tmp_path), ["json"]))
+        model.learn(total_trajectories=128, collectors=collector, callback=known, log_interval=64)
         assert model._episode_num == 128 and model._n_updates >= 7
         assert reward.calls <= 16  # each of the sixteen words once
         assert 0 < known.pending <= 24
+        model.logger.close()
+        _, log = map(json.loads, (tmp_path / "progress.json").read_text().splitlines())
+        assert log["reward/calls"] == reward.calls and log["reward/failures"] == 0
+        assert log["reward/calls_per_second"] > 0 and log["collect/lag"] >= 0
     finally:
         reward.close()
 

@@ -44,8 +44,8 @@ class Built:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def at(self, which: NDArray[Any]) -> Built:
-        """The trajectories at indices, or where a mask is True."""
+    def at(self, which: NDArray[Any] | slice) -> Built:
+        """The trajectories at indices, in a slice, or where a mask is True."""
         which = np.arange(len(self))[which]
         starts = self.lengths.cumsum() - self.lengths
         lengths = self.lengths[which]

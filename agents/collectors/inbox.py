@@ -39,10 +39,6 @@ class Inbox:
         """How many wait for their rewards."""
         return sum(map(len, self.pending))
 
-    def oldest(self) -> float:
-        """The least version among all; infinite where there is none."""
-        return min((b.versions.min() for b in (*self.ready, *self.pending)), default=np.inf)
-
     def put(self, built: Built) -> None:
         """Take trajectories in, with rewards or without."""
         if not np.isnan(built.log_reward).any():
@@ -72,14 +68,20 @@ class Inbox:
             self.pending.append(built.at(unknown))
 
     def take(self, trajectories: int, edges: int | None = None) -> Built:
-        """Hand out at most so many trajectories; or as many as it takes to so many edges."""
-        built = Built.joined(self.ready)
-        order = np.argsort(built.versions, kind="stable")
-        n = min(trajectories, len(built))
-        if edges is not None:
-            n = min(n, int(np.searchsorted(built.lengths[order].cumsum(), edges)) + 1)
-        self.ready = [built.at(order[n:])] if n < len(built) else []
-        return built.at(order[:n])
+        """Hand out at most so many trajectories, and no more than it takes to so many edges."""
+        self.ready.sort(key=lambda built: int(built.versions[0]))  # each is of one version
+        taken: list[Built] = []
+        while self.ready and trajectories > 0 and (edges is None or edges > 0):
+            first = self.ready.pop(0)
+            n = min(trajectories, len(first))
+            if edges is not None:
+                n = min(n, int(np.searchsorted(first.lengths.cumsum(), edges)) + 1)
+            if n < len(first):
+                self.ready.insert(0, first.at(slice(n, None)))
+            taken.append(first.at(slice(n)))
+            trajectories -= n
+            edges = None if edges is None else edges - len(taken[-1].states)
+        return Built.joined(taken)
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint holds."""
