@@ -144,6 +144,11 @@ class TrajectoryBuffer:
             self.kept.append(trajectory)
             self._lengths[row] = 0
 
+    def add_trajectories(self, trajectories: Sequence[Trajectory]) -> None:
+        """Store finished trajectories that others have built."""
+        self.new.extend(trajectories)
+        self.kept.extend(trajectories)
+
     def _trajectory(self, row: int, log_reward: float, final: NDArray[Any]) -> Trajectory:
         steps = slice(self._lengths[row])
         return Trajectory(

@@ -49,6 +49,9 @@ def write_checkpoint(model: GFNAlgorithm, path: str | os.PathLike[str]) -> None:
         "generators": _generators(model),
         "exploration": None if model.exploration is None else model.exploration.state_dict(),
         "metrics": dict(model._metrics),  # the next line of the log is their mean
+        "collected": (
+            model._collected if model._collection is None else model._collection.state_dict()
+        ),
     }
     values = {"model": attributes_of(model), "training": state}
     head = {"algorithm": model.algorithm, "run": model.run}
@@ -106,6 +109,7 @@ def _restore(model: GFNAlgorithm, state: dict[str, Any]) -> None:
     model.replay_buffer.load_state_dict(state["replay_buffer"])
     model._callback_states = CallbackStates(state["callbacks"])
     model._metrics.update(state["metrics"])
+    model._collected = state.get("collected")  # earlier checkpoints have none
     if model.exploration is not None:
         model.exploration.load_state_dict(state["exploration"])
     model._resumed = True

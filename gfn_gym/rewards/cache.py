@@ -59,6 +59,9 @@ class Cache(Generic[Key]):
         """Drop one value, if it is there."""
         self._values.pop(key, None)
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._values
+
     def __len__(self) -> int:
         return len(self._values)
 
