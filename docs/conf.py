@@ -1,12 +1,12 @@
 """Sphinx's settings. The site is built by build_site.py, which lays its sources out first."""
 
+import inspect
 import re
 import sys
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from sphinx.util.inspect import signature as signature_of
 from sphinx.util.inspect import stringify_signature
 from sphinx.util.logging import getLogger
 from sphinx.util.nodes import make_refnode
@@ -108,10 +108,11 @@ def of_constructor(app, what, name, obj, options, signature, returns):
     """Show the arguments of a DAG's ``__init__``: its ``__new__`` takes and notes any."""
     if what != "class" or not issubclass(obj, gfn_gym.DAG) or obj.__init__ is object.__init__:
         return None
-    shown = stringify_signature(
-        signature_of(obj.__init__, bound_method=True), unqualified_typehints=True
-    )
-    return alias_names(app, what, name, obj, options, shown, None)  # the first result is taken
+    whole = inspect.signature(obj.__init__)  # annotations as they are written
+    parameters = list(whole.parameters.values())[1:]  # without self
+    return stringify_signature(
+        whole.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
+    ), None
 
 
 def no_type(app, what, name, obj, options, lines):
