@@ -31,7 +31,7 @@ def explore(
 ) -> tuple[States, Indices, Indices, Indices, NDArray[np.bool_]]:
     """Breadth first: all states, the edges between them, and which states are objects.
 
-    The count is looked at every :data:`EDGES_AT_ONCE` edges, so that a layer that is too large is
+    The count is looked at every 2¹⁶ edges, so that a layer that is too large is
     never there as a whole.
 
     Returns:

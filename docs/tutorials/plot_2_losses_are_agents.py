@@ -5,7 +5,7 @@ Losses are agents
 *For readers who know GFlowNets.*
 
 Detailed balance, sub-trajectory balance, soft Q-learning: which loss is which agent, seen in
-numbers. Then a backward policy that is learnt.
+numbers. Then a backward policy that is learnt, and a potential: a reward on every step.
 """
 
 import numpy as np
