@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
 
 from gfn_gym import GFNEnv
 from gfn_gym.agents import RayCollectors, TrainingCheckpoint, TrajectoryBalance, exact_metrics
@@ -59,7 +60,13 @@ class Slow:
             file.write(f"{word}\n")
 
 
-def train(folder: Path, seed: int, trajectories: int, address: str) -> dict[str, Any]:
+def train(
+    folder: Path,
+    seed: int,
+    trajectories: int,
+    address: str,
+    faults: list[BaseCallback] | None = None,
+) -> None:
     """Train, or go on from the checkpoint in the folder; write the outcome there."""
     connected(address)
     path = folder / "checkpoint.zip"
@@ -67,7 +74,7 @@ def train(folder: Path, seed: int, trajectories: int, address: str) -> dict[str,
         model, totals = TrajectoryBalance.resume(path, trusted=True), {}
     else:
         workers = RayWorkers(4, num_cpus=0.5, retries=20)
-        dag = Sequence("ABCD", 5, reward=StringReward(Slow(folder, 0.03), workers=workers))
+        dag = Sequence("ABCD", 5, reward=StringReward(Slow(folder, 0.05), workers=workers))
         model = TrajectoryBalance(
             "MlpPolicy", GFNEnv(dag), n_envs=16, learning_rate=3e-3, seed=seed,
             policy_kwargs={"net_arch": [64, 64]},
@@ -75,7 +82,9 @@ def train(folder: Path, seed: int, trajectories: int, address: str) -> dict[str,
         totals = {"total_trajectories": trajectories}
     collectors = RayCollectors(3, 32, max_lag=50, asynchronous_rewards=True)
     checkpoint = TrainingCheckpoint(path, (trajectories // 20, "episode"))
-    model.learn(**totals, collectors=collectors, callback=checkpoint)
+    model.learn(
+        **totals, collectors=collectors, callback=[checkpoint, *([faults] if faults else [])]
+    )
     reward = model.dag.reward.function
     exact = exact_metrics(model)(model.policy.log_probs)
     outcome = {
@@ -86,7 +95,6 @@ def train(folder: Path, seed: int, trajectories: int, address: str) -> dict[str,
     }
     (folder / "outcome.json").write_text(json.dumps(outcome))
     reward.close()
-    return outcome
 
 
 def calls_of(folder: Path) -> dict[str, int]:
@@ -119,43 +127,49 @@ def lose_node(cluster: Any) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def happening(fault: Callable[[], bool], seconds: float) -> Iterator[list[float]]:
-    """Have a fault happen ten times, at random moments some seconds apart."""
-    moments, over = [], threading.Event()
+class Faults(BaseCallback):
+    """Has a fault happen ten times, at random moments some seconds apart.
 
-    def run() -> None:
-        generator, start = np.random.default_rng(), time.monotonic()
-        while len(moments) < FAULTS and not over.wait(generator.uniform(0, 2 * seconds)):
-            if fault():
-                moments.append(round(time.monotonic() - start, 1))
+    In the main thread, where alone a node can be started.
+    """
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield moments
-    finally:
-        over.set()
-        thread.join()
+    def __init__(self, fault: Callable[[], bool], seconds: float):
+        super().__init__()
+        self.fault, self.seconds = fault, seconds
+        self.moments: list[float] = []
+        self.generator = np.random.default_rng()
+        self.start = self.due = time.monotonic()
+
+    def _on_step(self) -> bool:
+        if time.monotonic() >= self.due and len(self.moments) < FAULTS and self.fault():
+            self.moments.append(round(time.monotonic() - self.start, 1))
+            self.due = time.monotonic() + self.generator.uniform(0, 2 * self.seconds)
+        return True
 
 
 def learner_killed(folder: Path, seed: int, trajectories: int, address: str) -> list[float]:
-    """Train in another process, which is killed again and again; return after how many seconds."""
+    """Train in another process, which is killed again and again, some time after a checkpoint.
+
+    Returns the seconds that each lived.
+    """
     command = [sys.executable, __file__, "--train", str(folder), str(seed), str(trajectories)]
+    path, seen = folder / "checkpoint.zip", 0.0
     moments: list[float] = []
     generator = np.random.default_rng()
     while True:
-        learner = subprocess.Popen([*command, address], env=os.environ)
-        limit = generator.uniform(8, 25) if len(moments) < FAULTS else None
-        try:
-            learner.wait(limit)
-            if learner.returncode:
-                raise RuntimeError(f"the learner ended with exit code {learner.returncode}")
+        learner, start = subprocess.Popen([*command, address], env=os.environ), time.monotonic()
+        while learner.poll() is None:
+            written = path.stat().st_mtime if path.exists() else 0.0
+            if written > seen and len(moments) < FAULTS:
+                time.sleep(generator.uniform(0, 2))
+                learner.kill()
+                moments.append(round(time.monotonic() - start, 1))
+                seen = path.stat().st_mtime
+            time.sleep(0.05)
+        if learner.returncode not in (0, -signal.SIGKILL):
+            raise RuntimeError(f"the learner ended with exit code {learner.returncode}")
+        if (folder / "outcome.json").exists():
             return moments
-        except subprocess.TimeoutExpired:
-            learner.kill()
-            learner.wait()
-            moments.append(round(limit or 0.0, 1))
 
 
 def fill_stores(ray: Any) -> list[Any]:
@@ -197,13 +211,14 @@ def part(name: str, seed: int, trajectories: int, seconds: float) -> dict[str, A
         arguments = folder, seed, trajectories, cluster.address
         faults: dict[str, Callable[[], bool]] = {
             "collector": lambda: kill_one(cluster, "ray::_do"),
-            "worker": lambda: kill_one(cluster, "ray::_Caller"),
+            "worker": lambda: kill_one(cluster, "ray::_Caller.call"),
             "node": lambda: lose_node(cluster),
         }
         moments: list[float] = []
         if name in faults:
-            with happening(faults[name], seconds) as moments:
-                train(*arguments)
+            happening = Faults(faults[name], seconds)
+            train(*arguments, happening)
+            moments = happening.moments
         elif name == "learner":
             moments = learner_killed(*arguments)
         elif name == "slow":

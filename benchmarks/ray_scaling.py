@@ -14,7 +14,7 @@ import os
 import pickle
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +161,7 @@ def intake() -> dict[str, Any]:
                 model = SoftDQN("auto", env, preset=preset, seed=0)
             except ValueError:  # this domain has no such preset
                 continue
-            model.learn(total_trajectories=16)
+            model.learn(total_trajectories=model.n_envs)
             found[f"{name}, {preset}"] = measured_intake(model, built)
             print(name, preset, found[f"{name}, {preset}"], flush=True)
     return found
@@ -179,10 +179,14 @@ def measured_intake(model: SoftDQN, built: Built) -> dict[str, float]:
 
     per_trajectory = 1000 * cpu_seconds(store) / len(built)
     per_update = 1000 * min(cpu_seconds(update) for _ in range(10))
+    frequency, unit = model.train_freq.frequency, model.train_freq.unit.value  # type: ignore
+    if unit == "step":  # of all environments
+        frequency *= model.n_envs / float(built.lengths.mean())
     return {
         "store_ms": round(per_trajectory, 3),
         "update_ms": round(per_update, 2),
-        "trajectories_per_second": round(1000 / (per_trajectory + per_update / 16)),
+        "trajectories_per_update": round(frequency, 1),
+        "trajectories_per_second": round(1000 / (per_trajectory + per_update / frequency)),
     }
 
 
@@ -223,10 +227,12 @@ class OldCollector(LocalCollector):
         return Old(model, self.lag)
 
 
-def lag(trajectories: int = 32_000, seeds: int = 3) -> dict[str, Any]:
+def lag(
+    trajectories: int = 32_000, seeds: int = 1, lags: Iterable[int] = (0, 10, 100, 1000)
+) -> dict[str, Any]:
     """Exact total variation of the 16×16 grid on the way, by the lag of the policy that acts."""
     found: dict[str, Any] = {}
-    for updates in (0, 10, 100, 1000):
+    for updates in lags:
         curves = []
         for seed in range(seeds):
             collector = OldCollector(16, asynchronous_rewards=False, max_lag=10_000)

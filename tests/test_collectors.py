@@ -286,8 +286,13 @@ def test_what_is_computed_at_a_checkpoint_is_asked_for_again(tmp_path: Any) -> N
         pending = again._collected["inbox"]["pending"]
         assert sum(len(part["lengths"]) for part in pending) == save.waiting
         assert again._episode_num == model._episode_num
+        # What had arrived is not asked for again.
+        known = set(again.dag.reward.function.state_dict()["strings"])
+        assert known and known <= set(dag.reward.function.state_dict()["strings"])
+        again.dag.reward.function.calls = 0
         again.learn(collectors=LocalCollector(16))
         assert again._episode_num == 200
+        assert again.dag.reward.function.calls <= 16 - len(known)
         again.dag.reward.function.close()
     finally:
         dag.reward.function.close()

@@ -31,8 +31,9 @@ class StringReward:
 
     An object fails where the function raises, runs late, kills its process, or returns NaN or an
     infinity (where R = 0, return a small floor). Rewards are cached by string, the floors of
-    failed objects as well: log R stays a function of the object. The cache is not saved with
-    a model, so after ``load`` or ``resume`` failed objects are tried again, as they are after
+    failed objects as well: log R stays a function of the object. Where
+    there are workers, a checkpoint of a training holds the cache, without those floors; a model
+    does not. So after ``load`` or ``resume`` failed objects are tried again, as they are after
     :meth:`forget_failures`. Threads take turns.
 
     Args:
@@ -276,6 +277,23 @@ class StringReward:
 
     def __hash__(self) -> int:
         return hash((type(self), self._settings()))
+
+    # ---- checkpoints --------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint of a training holds: the rewards that are known; not the failures."""
+        with self._lock:
+            known = [(name, v) for name, v in self._cache.items() if name not in self.failed]
+            return {
+                "strings": [name for name, _ in known],
+                "log_reward": np.array([value for _, value in known], dtype=np.float64),
+            }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` gave: these are not asked for again."""
+        with self._lock:
+            for name, value in zip(state["strings"], state["log_reward"].tolist(), strict=True):
+                self._cache.put(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
         # The cache leaves out its content; workers and lock are of this process.
