@@ -65,7 +65,7 @@ def train(
     seed: int,
     trajectories: int,
     address: str,
-    faults: list[BaseCallback] | None = None,
+    faults: BaseCallback | None = None,
 ) -> None:
     """Train, or go on from the checkpoint in the folder; write the outcome there."""
     connected(address)

@@ -179,7 +179,8 @@ def measured_intake(model: SoftDQN, built: Built) -> dict[str, float]:
 
     per_trajectory = 1000 * cpu_seconds(store) / len(built)
     per_update = 1000 * min(cpu_seconds(update) for _ in range(10))
-    frequency, unit = model.train_freq.frequency, model.train_freq.unit.value  # type: ignore
+    train_freq: Any = model.train_freq
+    frequency, unit = train_freq.frequency, train_freq.unit.value
     if unit == "step":  # of all environments
         frequency *= model.n_envs / float(built.lengths.mean())
     return {
@@ -204,7 +205,8 @@ class Old(ThisProcess):
 
     def __init__(self, model: Any, lag: int):
         super().__init__(model)
-        self.lag, self.versions = lag, {}
+        self.lag = lag
+        self.versions: dict[int, Any] = {}
 
     def publish(self, version: int) -> None:
         self.versions[version] = weights_of(self._model)
@@ -251,13 +253,14 @@ class Curve(BaseCallback):
 
     def __init__(self, metrics: Any, every: int):
         super().__init__()
-        self.metrics, self.every, self.values = metrics, every, []
+        self.metrics, self.every = metrics, every
+        self.values: list[float] = []
 
     def _on_rollout_start(self) -> None:
-        done = self.model._episode_num  # type: ignore[attr-defined]
-        if done and done % self.every == 0:
-            policy: Any = self.model.policy
-            self.values.append(round(self.metrics(policy.log_probs)["total_variation"], 4))
+        model: Any = self.model
+        if model._episode_num and model._episode_num % self.every == 0:
+            values = self.metrics(model.policy.log_probs)
+            self.values.append(round(values["total_variation"], 4))
 
     def _on_step(self) -> bool:
         return True

@@ -268,10 +268,10 @@ def test_what_is_computed_at_a_checkpoint_is_asked_for_again(tmp_path: Any) -> N
         """Saves once, when some trajectories wait for rewards; and ends the training."""
 
         def _on_step(self) -> bool:
-            collection: Any = self.model._collection  # type: ignore[attr-defined]
+            collection: Any = model._collection
             self.waiting = collection.inbox.n_pending
             if self.waiting:
-                self.model.save_checkpoint(self.path)  # type: ignore[attr-defined]
+                model.save_checkpoint(self.path)
             return not self.waiting
 
         def _on_training_end(self) -> None:

@@ -98,14 +98,20 @@ def test_rewards_survive_kills_and_a_lost_node(cluster: Any, tmp_path: Path) -> 
             done += reward.receive(wait=5.0)
             if faults and done >= (4 if len(faults) == 2 else 10):
                 if faults.pop(0) == "worker":
-                    latest = (tmp_path / "begun").read_text().splitlines()[-1]
-                    os.kill(int(latest.split()[-1]), signal.SIGKILL)
+                    over = {line.split()[0] for line in (tmp_path / "ended").open()}
+                    *_, pid = (
+                        line.split()[2]
+                        for line in (tmp_path / "begun").open()
+                        if line.split()[0] not in over
+                    )
+                    os.kill(int(pid), signal.SIGKILL)
                 else:
                     cluster.remove_node(node, allow_graceful=False)
         assert reward(strings).tolist() == [reward_of(s) for s in strings]
         begun, ended = WritesDown.read(tmp_path)
         assert all(len(ended[s]) == 1 for s in strings)
-        assert sum(map(len, begun.values())) == len(strings) + reward.repeated
+        # One that was sent to a worker which had just died is repeated, but begun once.
+        assert 0 <= sum(map(len, begun.values())) - len(strings) <= reward.repeated
         assert 1 <= reward.repeated <= 5 and reward.calls == len(strings)
         assert not reward.failures
     finally:
@@ -149,7 +155,7 @@ class Disturb(BaseCallback):
         self.at, self.what, self.happened = at, what, False
 
     def _on_step(self) -> bool:
-        if not self.happened and self.model._episode_num >= self.at:  # type: ignore[attr-defined]
+        if not self.happened and self.model._episode_num >= self.at:
             self.happened = self.what()
         return True
 
@@ -231,8 +237,8 @@ def test_synchronous_collecting_resumes_as_if_nothing_had_happened(
 
     class Save(BaseCallback):
         def _on_rollout_start(self) -> None:
-            if self.model._episode_num == 160:  # type: ignore[attr-defined]
-                self.model.save_checkpoint(path)  # type: ignore[attr-defined]
+            if model._episode_num == 160:
+                model.save_checkpoint(path)
 
         def _on_step(self) -> bool:
             return True
@@ -246,7 +252,8 @@ def test_synchronous_collecting_resumes_as_if_nothing_had_happened(
 
 def test_no_word_is_evaluated_twice_in_the_whole_cluster(cluster: Any, tmp_path: Path) -> None:
     function = WritesDown(tmp_path, seconds=0.05)
-    dag = Sequence("AB", 4, reward=StringReward(function, workers=RayWorkers(2, num_cpus=0.5)))
+    reward = StringReward(function, workers=RayWorkers(2, num_cpus=0.5))
+    dag = Sequence("AB", 4, reward=reward)
     model = make(dag=dag)
     collectors = RayCollectors(2, 16, asynchronous_rewards=True)
     try:
@@ -255,7 +262,7 @@ def test_no_word_is_evaluated_twice_in_the_whole_cluster(cluster: Any, tmp_path:
         assert model._episode_num == 320 and len(ended) > 4
         assert all(len(times) == 1 for times in (*begun.values(), *ended.values()))
     finally:
-        dag.reward.function.close()
+        reward.close()
 
 
 def test_collecting_goes_on_when_a_node_is_lost(cluster: Any) -> None:

@@ -133,7 +133,7 @@ class RayCollectors(Collectors):
     n_envs: int = 64
     synchronous: bool = False
     publish_every: int = 1
-    max_lag: int = 1000
+    max_lag: int = 100
     asynchronous_rewards: bool = False
     max_pending: int = 4096
     num_cpus: float = 1
@@ -178,7 +178,7 @@ class LocalCollector(Collectors):
     n_envs: int = 64
     asynchronous_rewards: bool = True
     max_pending: int = 4096
-    max_lag: int = 1000
+    max_lag: int = 100
     n = 1
     synchronous = False
     publish_every = 1

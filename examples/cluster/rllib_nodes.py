@@ -59,7 +59,9 @@ def main() -> None:
 
     def logits_of(observations: dict[str, Any]) -> torch.Tensor:
         tensors = {key: torch.as_tensor(value) for key, value in observations.items()}
-        module = algorithm.get_module()  # what the env runners act by, after each synchronization
+        module: Any = (
+            algorithm.get_module()
+        )  # what the env runners act by, after each synchronization
         with torch.no_grad():
             return module.forward_inference({"obs": tensors})["action_dist_inputs"]
 
