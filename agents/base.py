@@ -27,7 +27,9 @@ from gfn_gym.arguments import flag, mapping, number, unit, whole
 from gfn_gym.dag import DAG, Mask, States
 from gfn_gym.mdp import MDP, BackwardPolicy, Transition, sample_legal_actions
 from gfn_gym.observation import Observer
+from gfn_gym.rewards import slow_reward_of
 
+from .annealing import check_annealing, exponent_at
 from .architectures import Architecture, architecture_of
 from .backward import BackwardEdges, GivenBackward
 from .exploration import PoolExploration, check_exploration, ladder_of
@@ -71,7 +73,9 @@ class GFNAlgorithm(TrainingLoop):
         exploration_initial_eps, exploration_final_eps, exploration_fraction: ε, the chance of a
             uniform legal action, at the start, after that share of the training, and linear
             between.
-        exploration_ladder, replay_pool, local_search: see :mod:`gfn_gym.agents.exploration`.
+        exploration_ladder, replay_pool, local_search, pool_fraction: see
+            :mod:`gfn_gym.agents.exploration`.
+        reward_annealing: see :mod:`gfn_gym.agents.annealing`.
         max_grad_norm: clip the gradient's norm; None: don't.
         settings: of SB3's ``OffPolicyAlgorithm``.
 
@@ -90,6 +94,8 @@ class GFNAlgorithm(TrainingLoop):
     refused_arguments: ClassVar[dict[str, str]] = {}
     """Arguments of other algorithms that make no sense for this one, and why."""
     learnt_backward = False
+    on_policy: ClassVar[bool] = False
+    """Whether only trajectories of the policy as it is can be learnt from."""
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
@@ -111,6 +117,8 @@ class GFNAlgorithm(TrainingLoop):
         exploration_ladder: tuple[float, float] | None = None,
         replay_pool: int = 0,
         local_search: float = 0.0,
+        pool_fraction: float = 1.0,
+        reward_annealing: tuple[float, float] | None = None,
         max_grad_norm: float | None = None,
         _init_setup_model: bool = True,
         **settings: Any,
@@ -147,6 +155,8 @@ class GFNAlgorithm(TrainingLoop):
         self.exploration_fraction = exploration_fraction
         self.exploration_ladder = exploration_ladder
         self.replay_pool, self.local_search = replay_pool, local_search
+        self.pool_fraction = pool_fraction
+        self.reward_annealing = reward_annealing
         self.max_grad_norm = max_grad_norm
         self.algorithm = type(self).__name__
         self.run = uuid.uuid4().hex
@@ -184,6 +194,8 @@ class GFNAlgorithm(TrainingLoop):
         for name in ("exploration_initial_eps", "exploration_final_eps", "exploration_fraction"):
             unit(name, getattr(self, name))
         number("exploration_fraction", self.exploration_fraction, above=0)
+        check_annealing(self.reward_annealing, getattr(self, "planning_simulations", 0))
+        number("pool_fraction", self.pool_fraction, above=0, most=1)
         check_exploration(self.replay_pool, self.local_search, self.exploration_ladder)
         if self.max_grad_norm is not None and self.max_grad_norm != np.inf:
             number("max_grad_norm", self.max_grad_norm, above=0)
@@ -256,9 +268,10 @@ class GFNAlgorithm(TrainingLoop):
         self.policy.potential = self.mdp.potential_of if self.mdp.is_shaped else None
         if not made_alike(before, self.mdp):
             self.replay_buffer.reset()
+            self._collected = None
             if self.exploration is not None:
                 self.exploration.pool.dag = self.dag
-                self.exploration.pool.reset()
+                self.exploration.reset()
 
     @property
     def dag(self) -> DAG:
@@ -337,7 +350,18 @@ class GFNAlgorithm(TrainingLoop):
         epsilon = self.exploration_schedule(self._current_progress_remaining)
         self.logger.record("rollout/exploration_rate", epsilon)
         self.logger.record("time/trajectories", self._episode_num)
+        reward = slow_reward_of(self.dag)
+        for name, value in (reward.progress() if reward is not None else {}).items():
+            self.logger.record(f"reward/{name}", value)
         super().dump_logs()
+
+    def _before_collecting(self) -> None:
+        progress = 1.0 - self._current_progress_remaining
+        self.policy.at_progress(progress)
+        if self.exploration is not None:
+            self.exploration.is_over = progress >= self.pool_fraction < 1
+        exponent = exponent_at(self.reward_annealing, progress)
+        self.replay_buffer.reward_exponent = self.policy.reward_exponent = exponent
 
     def _after_step(self, transition: Transition) -> None:
         if self.exploration is not None:
@@ -345,11 +369,11 @@ class GFNAlgorithm(TrainingLoop):
                 self.env, transition, self._backward_mdp(), self.replay_buffer
             )
 
-    def _replayed_from_pool(self) -> list[Trajectory]:
-        """Trajectories to pooled objects, as many as were finished since the last round."""
+    def _replayed_from_pool(self, rebuilt: bool = False) -> list[Trajectory]:
+        """What exploration replays since the last round; see :meth:`PoolExploration.replay`."""
         if self.exploration is None:
             return []
-        return self.exploration.replay(self.mdp, self._backward_mdp())
+        return self.exploration.replay(self.mdp, self._backward_mdp(), rebuilt)
 
     def _backward_mdp(self) -> MDP:
         """The decision process with the P_B of the moment, by which objects are taken apart."""
@@ -488,6 +512,7 @@ class GFNAlgorithm(TrainingLoop):
 
     def _excluded_save_params(self) -> list[str]:
         ours = ["backward", "exploration", "_callback_states", "_resumed", "_metrics"]
+        ours += ["_collection", "_collected"]
         return [*super()._excluded_save_params(), *ours]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:

@@ -80,6 +80,9 @@ class EntropicPPO(TrajectoryAlgorithm):
         exploration_initial_eps: ε at the start: the chance of a uniform legal action.
         exploration_final_eps: ε after ``exploration_fraction``.
         exploration_fraction: share of the training over which ε changes, linearly.
+        reward_annealing: (first, share): learn from R^e, and a potential times e, with an exponent
+            that rises linearly from ``first`` to 1 over that share of the training, replayed
+            rewards rescaled; until then ``log_flow`` and ``train/log_z`` are those of R^e. None: R.
         max_grad_norm: clip the gradient's norm; None: don't.
         stats_window_size, tensorboard_log, policy_kwargs, verbose, seed, device: as in SB3, like
             the rest: ``policy_kwargs`` takes the settings of the architecture, ``optimizer_class``
@@ -93,9 +96,11 @@ class EntropicPPO(TrajectoryAlgorithm):
             "replay_pool",
             "local_search",
             "exploration_ladder",
+            "pool_fraction",
         ),
         "a policy gradient learns from its own policy's trajectories only",
     )
+    on_policy = True
     _start: RoundStart
 
     def __init__(
@@ -118,6 +123,7 @@ class EntropicPPO(TrajectoryAlgorithm):
         exploration_initial_eps: float = 0.0,
         exploration_final_eps: float = 0.0,
         exploration_fraction: float = 1.0,
+        reward_annealing: tuple[float, float] | None = None,
         max_grad_norm: float | None = None,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,

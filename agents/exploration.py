@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gfn_gym.arguments import number, whole
+from gfn_gym.dag import Floats, States
 from gfn_gym.mdp import MDP, Transition
 
 from .replay.object_pool import ObjectPool, trajectories_to
@@ -54,17 +55,30 @@ class PoolExploration:
     A pooled object is replayed along a trajectory that is drawn backwards by P_B
     (arXiv:2305.07170); its reward is not asked for again. Local search (arXiv:2310.02710) takes a
     pooled object apart some steps by P_B and lets an environment begin there: what the policy
-    builds is a trajectory like any other, and is pooled if it is better.
+    builds counts as any trajectory does, and is pooled if it is better. Agents that learn from
+    transitions replay it along a trajectory that P_B draws, since on the one by which it was built
+    what is new always comes last.
 
     Args:
         pool: the objects.
         local_search: the share of the trajectories that begin so.
         generator: draws.
+
+    Attributes:
+        is_over: the pool is neither replayed nor searched any more.
     """
 
     def __init__(self, pool: ObjectPool, local_search: float, generator: np.random.Generator):
         self.pool, self.local_search, self.generator = pool, local_search, generator
+        self.is_over = False
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything, the pool too."""
+        self.pool.reset()
         self.finished = 0  # trajectories since the last replay
+        self.searching = np.zeros(0, dtype=bool)  # (n_envs,), which of them began at a part
+        self._rebuilt: list[tuple[States, Floats]] = []  # by them, since the last replay
 
     def after_step(
         self, env: GFNVecEnv, transition: Transition, backward: MDP, buffer: Any
@@ -82,18 +96,33 @@ class PoolExploration:
             return
         self.finished += len(done)
         self.pool.add(transition.next_states[done], transition.log_reward[done])
-        rows = done[self.generator.random(len(done)) < self.local_search]
+        if len(self.searching) != env.num_envs:
+            self.searching = np.zeros(env.num_envs, dtype=bool)
+        rebuilt = done[self.searching[done]]
+        self._rebuilt.append((transition.next_states[rebuilt], transition.log_reward[rebuilt]))
+        share = 0.0 if self.is_over else self.local_search
+        rows = done[self.generator.random(len(done)) < share]
+        self.searching[done] = False
+        self.searching[rows] = True
         if len(rows):
-            starts = [self._start(t) for t in self._replayed(len(rows), env.mdp, backward)]
+            starts = [self._start(t) for t in self._to_pooled(len(rows), env.mdp, backward)]
             env.begin_at(rows, starts)
             buffer.begin_with(rows, starts)
 
-    def replay(self, mdp: MDP, backward: MDP) -> list[Trajectory]:
-        """As many trajectories to pooled objects as were finished since the last call."""
-        n, self.finished = self.finished, 0
-        return self._replayed(n, mdp, backward) if n and len(self.pool) else []
+    def replay(self, mdp: MDP, backward: MDP, rebuilt: bool) -> list[Trajectory]:
+        """As many trajectories to pooled objects as were finished since the last call.
 
-    def _replayed(self, n: int, mdp: MDP, backward: MDP) -> list[Trajectory]:
+        If wanted, also one to each object that a search has ``rebuilt`` since.
+        """
+        if not self.finished:
+            return []
+        n_pooled = 0 if self.is_over else self.finished
+        drawn = [self.pool.draw(n_pooled), *(self._rebuilt if rebuilt else [])]
+        states, log_reward = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+        self.finished, self._rebuilt = 0, []
+        return trajectories_to(mdp, backward, states, log_reward, self.generator)
+
+    def _to_pooled(self, n: int, mdp: MDP, backward: MDP) -> list[Trajectory]:
         return trajectories_to(mdp, backward, *self.pool.draw(n), self.generator)
 
     def _start(self, trajectory: Trajectory) -> tuple[Trajectory, int]:
@@ -108,10 +137,13 @@ class PoolExploration:
             "pool": self.pool.state_dict(),
             "generator": self.generator.bit_generator.state,
             "finished": self.finished,
+            "searching": self.searching,
+            "rebuilt": self._rebuilt,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` gave."""
         self.pool.load_state_dict(state["pool"])
         self.generator.bit_generator.state = state["generator"]
-        self.finished = state["finished"]
+        self.finished, self.searching = state["finished"], state["searching"]
+        self._rebuilt = [(states, log_reward) for states, log_reward in state["rebuilt"]]

@@ -78,6 +78,11 @@ class FlowMatching(TransitionAlgorithm):
             backwards by P_B and replayed in each round of updates. 0: none.
         local_search: the share of trajectories that begin at a pooled object which P_B has taken
             apart by up to a tenth of its steps, at least one; they count like any other.
+        pool_fraction: share of the training after which the pool is neither replayed nor searched,
+            so that the policy learns from its own trajectories alone; 1: until the end.
+        reward_annealing: (first, share): learn from R^e, and a potential times e, with an exponent
+            that rises linearly from ``first`` to 1 over that share of the training, replayed
+            rewards rescaled; until then ``log_flow`` and ``train/log_z`` are those of R^e. None: R.
         max_grad_norm: clip the gradient's norm; None: don't.
         stats_window_size, tensorboard_log, policy_kwargs, verbose, seed, device: as in SB3, like
             the rest: ``policy_kwargs`` takes the settings of the architecture, ``optimizer_class``
@@ -114,6 +119,8 @@ class FlowMatching(TransitionAlgorithm):
         exploration_ladder: tuple[float, float] | None = None,
         replay_pool: int = 0,
         local_search: float = 0.0,
+        pool_fraction: float = 1.0,
+        reward_annealing: tuple[float, float] | None = None,
         max_grad_norm: float | None = None,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
@@ -172,8 +179,8 @@ class FlowMatching(TransitionAlgorithm):
         return targets.log_sum_by_row(log_flow, to_tensor(rows), len(batch.indices))
 
     def _potential(self, states: th.Tensor) -> th.Tensor | float:
-        """Φ of states int64 (n, d), (n,), which the network's log F(edge) is shifted by."""
+        """What the network's log F(edge) lack under a potential, of states int64 (n, d), (n,)."""
         if not self.mdp.is_shaped:
             return 0.0
         rows = states.cpu().numpy().astype(self.dag.state_space.dtype)
-        return self.policy.to_tensor(self.mdp.potential_of(rows)).float()
+        return self.policy.to_tensor(self.policy.shift(rows)).float()

@@ -111,6 +111,14 @@ class QNetwork(ActingNetwork):
         values = self.values(states, mask)
         return values.of_actions(actions) - values.soft_value(self.temperature)
 
+    def flow_and_forward(
+        self, states: th.Tensor, mask: th.Tensor, actions: th.Tensor
+    ) -> tuple[th.Tensor, th.Tensor]:
+        """log F(s) and log P_F(a|s) of legal actions int64 (n,), each (n,), where λ = 1."""
+        values = self.values(states, mask)
+        log_flow = values.soft_value(1.0)
+        return log_flow, values.of_actions(actions) - log_flow
+
     def logits(self, states: th.Tensor, mask: th.Tensor) -> th.Tensor:
         return self(states, mask)
 

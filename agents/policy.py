@@ -88,6 +88,7 @@ class GFNPolicy(BasePolicy):
         average: the averaged copy of it, or None.
         backward_net: the network of P_B, or None; it is the algorithm that trains it.
         log_z: log Z as a parameter of its own, (1,), or None.
+        reward_exponent: e, where what is learnt is R^e for the moment.
         generator: draws the actions.
     """
 
@@ -118,6 +119,7 @@ class GFNPolicy(BasePolicy):
             optimizer_kwargs=optimizer_kwargs,
         )
         self.dag, self.roles, self.potential = dag, roles, potential
+        self.reward_exponent = 1.0
         self.observer = Observer(dag, observation)
         self.architecture, self.architecture_kwargs = architecture, architecture_kwargs or {}
         _check_settings(architecture, self.architecture_kwargs)
@@ -196,7 +198,7 @@ class GFNPolicy(BasePolicy):
             return np.full(len(states), self.log_z.item())
         with th.no_grad():
             value = self.predicting.log_flow(*self.tensors(states)).cpu().numpy()
-        return value if self.potential is None else value + self.potential(states)
+        return value + self.shift(states)
 
     def edge_log_flow(self, states: States, mask: Mask | None = None) -> th.Tensor:
         """The learnt log F of the edges out of states, (n, n_actions): log F(s) + log π(·|s)."""
@@ -209,7 +211,13 @@ class GFNPolicy(BasePolicy):
         flow = network.edge_log_flow(*self.tensors(states, mask))
         if self.potential is None:
             return flow
-        return flow + self.to_tensor(self.potential(states)).to(flow.dtype)[:, None]
+        return flow + self.to_tensor(self.shift(states)).to(flow.dtype)[:, None]
+
+    def shift(self, states: States) -> Floats:
+        """What learnt values lack of log F under a potential: e·Φ(s), float64 (n,)."""
+        if self.potential is None:
+            return np.zeros(len(states))
+        return self.reward_exponent * self.potential(states)
 
     def _check_states(self, states: States) -> None:
         space = self.dag.state_space
@@ -233,6 +241,12 @@ class GFNPolicy(BasePolicy):
         if np.issubdtype(array.dtype, np.integer):
             array = array.astype(np.int64)
         return th.from_numpy(array).to(self.device)
+
+    def at_progress(self, progress: float) -> None:
+        """Tell every architecture what share of the training is done."""
+        for module in self.modules():
+            if isinstance(module, Architecture):
+                module.at_progress(progress)
 
     def set_training_mode(self, mode: bool) -> None:
         if self.training != mode:

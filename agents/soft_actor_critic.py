@@ -86,6 +86,11 @@ class SoftActorCritic(TransitionAlgorithm):
             backwards by P_B and replayed in each round of updates. 0: none.
         local_search: the share of trajectories that begin at a pooled object which P_B has taken
             apart by up to a tenth of its steps, at least one; they count like any other.
+        pool_fraction: share of the training after which the pool is neither replayed nor searched,
+            so that the policy learns from its own trajectories alone; 1: until the end.
+        reward_annealing: (first, share): learn from R^e, and a potential times e, with an exponent
+            that rises linearly from ``first`` to 1 over that share of the training, replayed
+            rewards rescaled; until then ``log_flow`` and ``train/log_z`` are those of R^e. None: R.
         max_grad_norm: clip the gradient's norm, except that of P_B's own step; None: don't.
         stats_window_size, tensorboard_log, policy_kwargs, verbose, seed, device: as in SB3, like
             the rest: ``policy_kwargs`` takes the settings of the architecture, ``optimizer_class``
@@ -129,6 +134,8 @@ class SoftActorCritic(TransitionAlgorithm):
         exploration_ladder: tuple[float, float] | None = None,
         replay_pool: int = 0,
         local_search: float = 0.0,
+        pool_fraction: float = 1.0,
+        reward_annealing: tuple[float, float] | None = None,
         max_grad_norm: float | None = None,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,

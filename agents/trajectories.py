@@ -15,6 +15,7 @@ from gfn_gym.arguments import whole
 from .architectures import Architecture
 from .backward import GivenBackward, JointBackward
 from .base import GFNAlgorithm, passed_up
+from .networks import QNetwork
 from .replay.trajectory_buffer import TrajectoryBatch, TrajectoryBuffer
 from .training.loop import EPISODE
 
@@ -53,6 +54,8 @@ class TrajectoryAlgorithm(GFNAlgorithm):
         exploration_ladder: tuple[float, float] | None = None,
         replay_pool: int = 0,
         local_search: float = 0.0,
+        pool_fraction: float = 1.0,
+        reward_annealing: tuple[float, float] | None = None,
         max_grad_norm: float | None = None,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
@@ -107,6 +110,12 @@ class TrajectoryAlgorithm(GFNAlgorithm):
     @abstractmethod
     def _loss(self, batch: TrajectoryBatch) -> th.Tensor:
         """Return the loss of complete trajectories, a scalar."""
+
+    def _flow_and_forward(self, batch: TrajectoryBatch) -> tuple[th.Tensor, th.Tensor]:
+        """log F(s) and log P_F(a|s) of the edges, each (n,), with gradients."""
+        network = self.policy.online
+        assert isinstance(network, QNetwork)
+        return network.flow_and_forward(batch.states, batch.masks, batch.actions)
 
     def _begin_round(self, batch: TrajectoryBatch) -> None:
         """Do what is done once a round, before the gradient steps on its new trajectories."""

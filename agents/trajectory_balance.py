@@ -55,6 +55,11 @@ class TrajectoryBalance(TrajectoryAlgorithm):
             backwards by P_B and replayed in each round of updates. 0: none.
         local_search: the share of trajectories that begin at a pooled object which P_B has taken
             apart by up to a tenth of its steps, at least one; they count like any other.
+        pool_fraction: share of the training after which the pool is neither replayed nor searched,
+            so that the policy learns from its own trajectories alone; 1: until the end.
+        reward_annealing: (first, share): learn from R^e, and a potential times e, with an exponent
+            that rises linearly from ``first`` to 1 over that share of the training, replayed
+            rewards rescaled; until then ``log_flow`` and ``train/log_z`` are those of R^e. None: R.
         max_grad_norm: clip the gradient's norm; None: don't.
         stats_window_size, tensorboard_log, policy_kwargs, verbose, seed, device: as in SB3, like
             the rest: ``policy_kwargs`` takes the settings of the architecture, ``optimizer_class``
@@ -81,6 +86,8 @@ class TrajectoryBalance(TrajectoryAlgorithm):
         exploration_ladder: tuple[float, float] | None = None,
         replay_pool: int = 0,
         local_search: float = 0.0,
+        pool_fraction: float = 1.0,
+        reward_annealing: tuple[float, float] | None = None,
         max_grad_norm: float | None = None,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
@@ -116,8 +123,8 @@ class TrajectoryBalance(TrajectoryAlgorithm):
         """log Z + Σ log P_F − log R − Σ log P_B of m trajectories, (m,), with gradients."""
         log_z = self.policy.log_z
         assert log_z is not None
-        logits = self.policy.online.logits(batch.states, batch.masks)
-        log_forward = targets.log_policy_of(logits, batch.actions)
+        edges = batch.states, batch.masks, batch.actions
+        log_forward = self.policy.online.log_policy_of(*edges)
         # What a potential adds is 0 over a trajectory.
         rewards = self.backward.log_backward(batch) + batch.log_reward
         return targets.trajectory_balance(log_z, log_forward, rewards, batch.trajectories)

@@ -60,6 +60,8 @@ class TransitionAlgorithm(GFNAlgorithm):
         exploration_ladder: tuple[float, float] | None = None,
         replay_pool: int = 0,
         local_search: float = 0.0,
+        pool_fraction: float = 1.0,
+        reward_annealing: tuple[float, float] | None = None,
         max_grad_norm: float | None = None,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
@@ -127,7 +129,7 @@ class TransitionAlgorithm(GFNAlgorithm):
         """Take gradient steps on batches from the replay buffer."""
         if not self.replay_buffer.size():
             return  # what was collected is not saved with a model, nor kept for another reward
-        for trajectory in self._replayed_from_pool():
+        for trajectory in self._replayed_from_pool(rebuilt=True):
             self.replay_buffer.extend(*transitions_of(trajectory))
         new = self.replay_buffer.take_new()
         if self.backward.is_learnt:

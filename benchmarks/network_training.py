@@ -15,8 +15,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from arena import OURS, PEERS, RESULTS, Line, require_peers, run, save
 
+from arena import OURS, PEERS, RESULTS, Line, require_peers, run, save
 from gfn_gym.envs.bayesian_network import BayesianNetwork, erdos_renyi_data
 from gfn_gym.evaluation import target_distribution
 from gfn_gym.graph import enumerate_graph

@@ -16,8 +16,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from arena import OURS, PEERS, Line, require_peers, run, save, spread
 
+from arena import OURS, PEERS, Line, require_peers, run, save, spread
 from gfn_gym.envs.bayesian_network import erdos_renyi_data
 
 RATE = "transitions_per_cpu_second"

@@ -29,7 +29,7 @@ register(
     "BitSequenceGFN-v0",
     "gfn_gym.envs.bit_sequence:BitSequence",
     policy="TransformerPolicy",
-    presets="gfn_gym.agents.presets.bit_sequence:PRESETS",
+    presets="gfn_gym.agents.presets.bit_sequence:presets",
 )
 register(
     "MoleculeGFN-v0",

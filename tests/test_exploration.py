@@ -50,6 +50,18 @@ def test_the_best_stay_and_no_two_are_alike() -> None:
     assert pool.states.tolist() == [[1, 1], [3, 3]]
 
 
+def test_a_full_pool_drops_what_is_crowded_before_what_is_worse() -> None:
+    dag = BitSequence(16, 2, modes=["0" * 16, "1" * 16])
+    dag.similar_distance = 2  # crowded: less than 3 bits from a better one
+    best, good, alone = dag.parse(["0" * 16, "1" * 16, "0" * 8 + "1" * 8])[:, None]
+    beside, apart = dag.parse(["1" * 14 + "00", "1" * 12 + "0" * 4])[:, None]  # of the good one
+    for newcomer, left in ((beside, [-12.0, -10.0, 0.0]), (apart, [-11.0, -10.0, 0.0])):
+        pool = pool_of(dag, 3)
+        for state, reward in ((best, 0.0), (good, -10.0), (alone, -12.0), (newcomer, -11.0)):
+            pool.add(state, np.array([reward]))
+        assert sorted(pool.log_reward.tolist()) == left
+
+
 def test_of_objects_that_are_alike_the_best_stays() -> None:
     dag = BitSequence(8, 2, modes=["00000000", "11111111"])
     dag.similar_distance = 3
@@ -174,6 +186,24 @@ def test_a_search_begins_at_a_part_of_a_pooled_object() -> None:
             assert (start[filled] == pooled[:, filled]).all(axis=1).any()
 
 
+def test_what_a_search_has_built_is_replayed_in_any_order() -> None:
+    # Eight words; a search redraws one, which comes last where it was built.
+    dag = BitSequence(16, 2, n_modes=2)
+    model = make(dag=dag, local_search=0.99, learning_starts=10_000)
+    model.learn(total_trajectories=400)
+    drawn = model.exploration.replay(model.mdp, model.mdp, True)
+    rebuilt = drawn[400:]
+    assert 300 < len(rebuilt) < 400
+    pooled = model.exploration.pool.states
+    last = [int(t.actions[-1]) // dag.n_words for t in rebuilt]
+    assert set(last) == set(range(8))  # any position may be the last
+    changed = [(t.final != pooled).sum(axis=1).min() for t in rebuilt]
+    assert max(changed) > 0
+    assert not model.exploration.replay(model.mdp, model.mdp, True)  # each once
+    for t in rebuilt:
+        assert t.log_reward == dag.log_reward(t.final[None].astype(np.int32))[0]
+
+
 @pytest.mark.parametrize("algorithm", [DetailedBalance, SoftDQN])
 def test_returns_and_lengths_are_those_of_whole_trajectories(algorithm: Any) -> None:
     model = make(algorithm, dag=BitSequence(8, 2, n_modes=2), local_search=0.9)
@@ -210,6 +240,18 @@ def test_another_reward_empties_the_pool() -> None:
     assert len(model.exploration.pool)
     model.set_env(GFNEnv(Hypergrid(2, 4, reward="hard")))
     assert not len(model.exploration.pool)
+
+
+def test_after_its_share_of_the_training_the_pool_rests() -> None:
+    model = make(local_search=0.9, pool_fraction=0.5, learning_starts=10_000)
+    model.learn(total_trajectories=200)
+    exploration = model.exploration
+    assert exploration.is_over and not exploration.searching.any()
+    assert exploration.replay(model.mdp, model.mdp, True) == [] or exploration.finished == 0
+    exploration.finished = 5
+    assert exploration.replay(model.mdp, model.mdp, True) == []
+    model.learn(total_trajectories=20)  # anew
+    assert not model.exploration.is_over or model._episode_num >= 10
 
 
 def test_without_them_nothing_changes() -> None:
@@ -259,6 +301,8 @@ def test_each_environment_explores_at_its_own_rate() -> None:
         ({"exploration_ladder": 0.3}, r"exploration_ladder=0\.3 must be None or two"),
         ({"exploration_ladder": (0.0, 0.3)}, r"exploration_ladder\[0\]=0\.0 must be"),
         ({"exploration_ladder": (0.5, 0.3)}, r"exploration_ladder\[1\]=0\.3 must be"),
+        ({"pool_fraction": 0.0}, "pool_fraction=0.0 must be"),
+        ({"pool_fraction": 1.5}, "pool_fraction=1.5 must be"),
     ],
 )
 def test_bad_arguments_are_named(kwargs: dict[str, Any], message: str) -> None:
@@ -266,7 +310,9 @@ def test_bad_arguments_are_named(kwargs: dict[str, Any], message: str) -> None:
         make(**kwargs)
 
 
-@pytest.mark.parametrize("name", ["replay_pool", "local_search", "exploration_ladder"])
+@pytest.mark.parametrize(
+    "name", ["replay_pool", "local_search", "exploration_ladder", "pool_fraction"]
+)
 def test_entropic_ppo_says_why_it_has_none(name: str) -> None:
     with pytest.raises(TypeError, match=f"EntropicPPO has no '{name}': a policy gradient learns"):
         EntropicPPO("MlpPolicy", GFNEnv(GRID), **{name: 1})

@@ -36,7 +36,7 @@ from gfn_gym import GFNEnv, agents  # noqa: E402
 from gfn_gym.agents import ModesCallback, SoftDQN, as_policy  # noqa: E402
 from gfn_gym.agents.presets import preset_values  # noqa: E402
 from gfn_gym.envs.bit_sequence import BitSequence  # noqa: E402
-from measures import TEST_STEP, bits, exact  # noqa: E402
+from measures import TEST_STEP, bits, bits_sampler, exact  # noqa: E402
 from scheduler import train  # noqa: E402
 
 SOFT = Run(
@@ -202,6 +202,7 @@ def test_figure_over_a_parameter_has_last_values(tmp_path: Path) -> None:
         "grid_later_algorithms",
         "bits_exact",
         "bits_over_k",
+        "bits_sampler",
         "molecules_over_beta",
     ],
 )
@@ -233,6 +234,30 @@ def test_bits_are_measured_by_modes_and_correlation() -> None:
     assert row["modes_found"] == 0
     modes.tracker.add(model.dag.modes[:3])
     assert metrics(as_policy(model))["modes_found"] == len(modes.tracker) >= 1
+
+
+def test_the_sampler_of_bits_is_measured() -> None:
+    dag = BitSequence(16, 8, n_modes=3)
+    model = SoftDQN("MlpPolicy", GFNEnv(dag), seed=0, device="cpu")
+    metrics, [modes] = bits_sampler(model)
+    modes.init_callback(model)
+    mode = dag.modes[:1]
+
+    def only_the_first_mode(states: Any) -> Any:
+        log_probs = np.full((len(states), dag.n_actions), -np.inf)
+        for row, position in zip(*np.nonzero(states == dag.empty), strict=True):
+            log_probs[row, position * 256 + mode[0, position]] = 0.0
+        return log_probs - np.logaddexp.reduce(log_probs, axis=1, keepdims=True)
+
+    row = metrics(only_the_first_mode)
+    assert row["modes_covered"] == row["effective_modes"] == 1.0
+    assert row["mode_distance"] == 0.0
+    n_modes = len(np.unique(dag.modes, axis=0))
+    assert row["perfect_modes"] == n_modes
+    # Always the same object of log R = 0: the ELBO is 0.
+    assert row["elbo_gap"] == pytest.approx(np.log(n_modes) + 16 * np.log1p(np.exp(-2)))
+    uniform = metrics(as_policy(model))
+    assert uniform["mode_distance"] > 3 and uniform["elbo_gap"] > row["elbo_gap"] - 10
 
 
 def test_a_lowered_total_is_where_it_stops(tmp_path: Path) -> None:

@@ -50,6 +50,9 @@ class Architecture(nn.Module, ABC):
     def make_value_head(self) -> nn.Module:
         """Return a module: the same → one number per state, (n, 1)."""
 
+    def at_progress(self, progress: float) -> None:
+        """Hear what share of the training is done, in [0, 1], before each round of updates."""
+
     # ---- for architectures that can do with less work -----------------------------------------
 
     def action_values(self, head: nn.Module, encoding: Any, mask: th.Tensor) -> ActionValues:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from stable_baselines3.common.utils import LinearSchedule
+
+from gfn_gym.envs.bit_sequence import BitSequence
 
 from .common import ENTROPIC_PPO, flow_matching
 from .hypergrid import FAST as FAST_HYPERGRID
@@ -46,8 +49,7 @@ PAPER_BALANCE: dict[str, Any] = {
 }
 
 # For spaces that can be enumerated: n = 16, k = 4 to a total variation below 0.05. Sinusoids of
-# neighboring positions are much alike, and with the paper's network it stays at 0.3 as long. At
-# n = 120 it has not been seen to be better than the paper's settings.
+# neighboring positions are much alike, and with the paper's network it stays at 0.3 as long.
 FAST: dict[str, Any] = {
     **FAST_HYPERGRID,
     "n_envs": 64,
@@ -58,6 +60,40 @@ FAST: dict[str, Any] = {
     "policy": "TransformerPolicy",
     "architecture": {"dropout": 0.0, "learnt_positions": True, "norm_first": True},
 }
+
+LARGE = 64  # bits, from which on there are modes to find
+
+
+def fast_at_large(dag: BitSequence) -> dict[str, Any]:
+    """What wins at n = 120, k = 8, with the potential (benchmarks/paper/bits_sampler.py).
+
+    A mixture of products, because what R/Z is near far modes is one. Half of the trajectories
+    search around the best objects found, and each of these is replayed, until three quarters of
+    the training; the rest is the policy's own, which makes its samples as spread as R/Z's.
+    """
+    one_word = dag.k * math.log1p(math.exp(-dag.reward_exponent))  # log Z of a mode, a word's part
+    return {
+        "policy": "MixturePolicy",
+        "architecture": {"experts": 128, "step_value": one_word},
+        "n_envs": 96,
+        "learning_rate": LinearSchedule(1e-2, 2e-3, 1.0),
+        "buffer_size": 40_000,
+        "learning_starts": 0,
+        "batch_size": 384,
+        "train_freq": (96, "episode"),
+        "gradient_steps": 5,
+        "tau": 0.25,
+        "average_share": 0.1,
+        "dueling": True,
+        "replay_alpha": 0.5,
+        "exploration_initial_eps": 0.02,
+        "exploration_final_eps": 0.0,
+        "exploration_fraction": 0.5,
+        "replay_pool": 100,
+        "local_search": 0.5,
+        "pool_fraction": 0.75,
+    }
+
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {
@@ -76,3 +112,10 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "MunchausenDQN": {**FAST, "munchausen_alpha": 0.15, "munchausen_l0": -100.0},
     },
 }
+
+
+def presets(dag: BitSequence) -> dict[str, dict[str, dict[str, Any]]]:
+    """The presets of a domain of this size."""
+    if dag.n < LARGE:
+        return PRESETS
+    return {**PRESETS, "fast": {**PRESETS["fast"], "SoftDQN": fast_at_large(dag)}}

@@ -12,12 +12,16 @@ from gfn_gym.mdp import MDP
 
 from .trajectory import Trajectory
 
+CROWDED = 1.5  # times the distance below which objects are alike
+
 
 class ObjectPool:
     """Finished objects of high reward, no two of them alike.
 
     Alike are objects whose distance (:meth:`gfn_gym.DAG.distances`) is below the DAG's
-    ``similar_distance``; of several the best stays, so a pool cannot fill up with one mode.
+    ``similar_distance``; of several the best stays. Where a pool is full, the worst goes of those
+    in its lower half that lie within one and a half times that distance of a better one, if there
+    are any: so it does not fill up with what lies around the modes that were found first.
 
     Args:
         dag: whose objects.
@@ -54,11 +58,20 @@ class ObjectPool:
             near = self.dag.distances(state, self.states)[0] < self.dag.similar_distance
             if (self.log_reward[near] >= value).any():
                 return
-        kept = ~near
-        if kept.sum() == self.size:
-            kept[np.argmin(self.log_reward)] = False
-        self.states = np.concatenate([self.states[kept], state])
-        self.log_reward = np.append(self.log_reward[kept], value)
+        self.states = np.concatenate([self.states[~near], state])
+        self.log_reward = np.append(self.log_reward[~near], value)
+        if len(self) > self.size:
+            kept = np.arange(len(self)) != self._one_too_many()
+            self.states, self.log_reward = self.states[kept], self.log_reward[kept]
+
+    def _one_too_many(self) -> int:
+        apart = self.dag.distances(self.states, self.states)
+        better = self.log_reward[:, None] < self.log_reward
+        crowded = ((apart < CROWDED * self.dag.similar_distance) & better).any(axis=1)
+        crowded &= self.log_reward < np.median(self.log_reward)
+        if not crowded.any():
+            return int(np.argmin(self.log_reward))
+        return int(np.argmin(np.where(crowded, self.log_reward, np.inf)))
 
     def draw(self, n: int) -> tuple[States, Floats]:
         """Return n of the objects (n, d) and their log R (n,), uniformly, with repetition."""

@@ -17,8 +17,9 @@ from gfn_gym.mdp import Transition
 
 from ..backward import BackwardEdges, backward_edges, log_backward
 from ..networks import BackwardNetwork
+from .lanes import Lanes
 from .sum_tree import SumTree
-from .trajectory import Trajectory, transitions_of
+from .trajectory import Trajectory
 
 
 @dataclass(slots=True)
@@ -75,9 +76,11 @@ class TransitionBuffer(ReplayBuffer):
     Attributes:
         backward_net: where P_B is learnt, the network that batches derive log P_B from when they
             are made; None: P_B is the environment's, and log P_B is as it was stored.
+        reward_exponent: what log R and what a potential adds are multiplied by in batches.
     """
 
     backward_net: BackwardNetwork | None = None
+    reward_exponent = 1.0
     identity = ("observation_space", "action_space", "n_envs", "alpha")
 
     def __init__(
@@ -119,11 +122,13 @@ class TransitionBuffer(ReplayBuffer):
         self.max_priority = 1.0
         self._new: list[NDArray[np.int64]] = []
         self._waiting: list[tuple[Any, ...]] = []  # of what does not fill a row of the ring yet
+        self._lanes = Lanes(n_envs)
 
     def reset(self) -> None:
         """Drop everything."""
         super().reset()
         self.max_priority, self._new, self._waiting = 1.0, [], []
+        self._lanes = Lanes(self.n_envs)
         if self.tree is not None:
             self.tree.set(np.arange(len(self.tree.leaves)), np.zeros(len(self.tree.leaves)))
 
@@ -174,11 +179,21 @@ class TransitionBuffer(ReplayBuffer):
             self.add(froms, acts, Transition(nexts, done, *numbers))
             self._new = new
 
+    def add_trajectories(self, trajectories: Sequence[Trajectory]) -> None:
+        """Store finished trajectories that others have built, as if environments here had.
+
+        They are laid into ``n_envs`` lanes, one after another, and written as far as all lanes are
+        filled: so each transition's successor lies where an environment would have put it.
+        """
+        self._lanes.put(trajectories)
+        for row in self._lanes.rows():
+            self.add(*row)
+
     def begin_with(self, rows: Any, starts: Sequence[tuple[Trajectory, int]]) -> None:
-        """Store the first steps of trajectories that environments at ``rows`` go on with."""
-        for trajectory, steps in starts:
-            if steps:
-                self.extend(*transitions_of(trajectory, steps))
+        """Environments at ``rows`` go on with the first steps of trajectories: nothing to do here.
+
+        Transitions stand for themselves; those steps are replayed with the object that is built.
+        """
 
     def following(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return where the next transitions of the same episodes lie, (k,).
@@ -234,13 +249,14 @@ class TransitionBuffer(ReplayBuffer):
         dtype = self.dag.state_space.dtype
         states = arrays["states"].astype(dtype)
         next_states = arrays["next_states"].astype(dtype)
+        exponent = np.float32(self.reward_exponent)
         return TransitionBatch(
             states=self._tensor(states.astype(np.int64)),
             masks=self._tensor(self.dag.action_mask(states)),
             actions=self._tensor(arrays["actions"].astype(np.int64)),
             log_backward=self._log_backward_at(indices),
-            log_reward=self._tensor(arrays["log_reward"]),
-            shaping=self._tensor(arrays["shaping"]),
+            log_reward=self._tensor(arrays["log_reward"] * exponent),
+            shaping=self._tensor(arrays["shaping"] * exponent),
             next_states=self._tensor(next_states.astype(np.int64)),
             next_masks=self._tensor(self.dag.action_mask(next_states)),
             dones=self._tensor(arrays["dones"]),
@@ -277,6 +293,7 @@ class TransitionBuffer(ReplayBuffer):
         """Take from another buffer what is not saved: its DAG, its device, its network of P_B."""
         self.dag, self.device = other.dag, other.device
         self.backward_net = other.backward_net
+        vars(self).setdefault("_lanes", Lanes(self.n_envs))  # earlier versions had none
 
     # ---- saving -------------------------------------------------------------------------------
 
@@ -301,6 +318,7 @@ class TransitionBuffer(ReplayBuffer):
             "max_priority": self.max_priority,
             "new": np.array(self._new, np.int64).reshape(-1, self.n_envs),
             "waiting": [np.array(column) for column in zip(*self._waiting, strict=True)],
+            "lanes": self._lanes.state_dict(),
             "pos": self.pos,
             "full": self.full,
         }
@@ -313,6 +331,7 @@ class TransitionBuffer(ReplayBuffer):
             self.tree.set(np.arange(len(state["weights"])), state["weights"])
         self.max_priority, self._new = state["max_priority"], list(state["new"])
         self._waiting = list(zip(*state["waiting"], strict=True))
+        self._lanes.load_state_dict(state.get("lanes", []))  # earlier checkpoints have none
         self.pos, self.full = state["pos"], state["full"]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
 
 from experiment import Row
@@ -12,9 +14,11 @@ from gfn_gym.envs.bit_sequence import flipped_modes
 from gfn_gym.evaluation import (
     EmpiricalDistribution,
     Policy,
+    elbo,
     evaluate_exact,
     perfect_sampler_floor,
     reward_correlation,
+    sample,
 )
 from gfn_gym.graph import enumerate_graph
 
@@ -22,6 +26,7 @@ WINDOW = 200_000  # terminal states, as in arXiv:2310.12934
 # One test string in 29 is evaluated. 29 is prime and divides neither n = 120 nor n = 32, so the
 # strings kept have every number of flipped bits.
 TEST_STEP = 29
+N_SAMPLES = 5_000  # by which bits_sampler judges a policy
 
 
 def exact(model: Any) -> tuple[Any, list[BaseCallback]]:
@@ -46,6 +51,22 @@ def exact(model: Any) -> tuple[Any, list[BaseCallback]]:
     return metrics, [visited]
 
 
+def distances(model: Any) -> tuple[Any, list[BaseCallback]]:
+    """The exact distances alone."""
+    graph = enumerate_graph(model.dag)
+    return lambda policy: evaluate_exact(graph, policy), []
+
+
+def folds(model: Any) -> tuple[Any, list[BaseCallback]]:
+    """How far 4,096 sampled structures of an RNA and V(s0) are from McCaskill's answers."""
+    from gfn_gym.envs.rna.fold_metrics import ensemble_metrics
+
+    def metrics(policy: Policy) -> Row:
+        return ensemble_metrics(model.dag, policy, backward_policy=model.backward_policy)
+
+    return metrics, []
+
+
 def bits(model: Any) -> tuple[Any, list[BaseCallback]]:
     """Modes found during training, and the Spearman correlation on part of the test set."""
     modes = ModesCallback()
@@ -57,6 +78,40 @@ def bits(model: Any) -> tuple[Any, list[BaseCallback]]:
             model.dag, policy, test_set, backward_policy=model.backward_policy
         )
         return {"modes_found": float(len(modes.tracker)), **sampled(policy), **correlation}
+
+    return metrics, [modes]
+
+
+def bits_sampler(model: Any) -> tuple[Any, list[BaseCallback]]:
+    """Modes found during training, and four numbers of 5,000 samples of the policy.
+
+    ``modes_covered`` counts the modes that have a sample within the threshold, and
+    ``effective_modes`` is exp of the entropy of these samples over their nearest modes;
+    ``mode_distance`` is the mean Hamming distance to the nearest mode, and ``elbo_gap`` log Z −
+    ELBO. ``perfect_distance`` is what R/Z has, where the modes lie far apart: bits flipped with
+    probability 1/(1 + e^β); so is log Z, to the overlap of the modes (below 1e-4 at n = 120).
+    """
+    dag, modes = model.dag, ModesCallback()
+    beta, n_modes = dag.reward_exponent, len(np.unique(dag.modes, axis=0))
+    log_z = math.log(n_modes) + dag.n * math.log1p(math.exp(-beta))
+
+    def metrics(policy: Policy) -> Row:
+        drawn = sample(
+            dag, policy, N_SAMPLES, batch_size=1000, backward_policy=model.backward_policy
+        )
+        distances = dag.mode_distances(drawn.states)
+        least, nearest = distances.min(axis=1), distances.argmin(axis=1)
+        counts = np.bincount(nearest[least <= dag.mode_threshold])
+        shares = counts[counts > 0] / max(1, counts.sum())
+        return {
+            "modes_found": float(len(modes.tracker)),
+            "modes_covered": float(len(shares)),
+            "effective_modes": math.exp(-(shares * np.log(shares)).sum()) if len(shares) else 0.0,
+            "mode_distance": float(least.mean()),
+            "elbo_gap": log_z - elbo(drawn),
+            "perfect_modes": float(n_modes),
+            "perfect_distance": dag.n / (1 + math.exp(beta)),
+        }
 
     return metrics, [modes]
 
