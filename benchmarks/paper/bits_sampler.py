@@ -62,7 +62,7 @@ EXPERIMENT = Experiment(
     ],
     measure=bits_sampler,
     metric="elbo_gap",
-    trajectories=150_912,
+    trajectories=201_216,
     every=25_152,  # 262 rounds of updates
 )
 QUICK = quick_version(EXPERIMENT, runs=runs(32), trajectories=3_840, every=1_920, seeds=(0,))
