@@ -1,7 +1,7 @@
 # make demo    train on the hypergrid, evaluate exactly, draw the picture
 # make test    ruff, mypy, pytest and the documentation
 # make docs    the documentation, in docs/_build/html
-# make chaos   fuzz every environment for an hour or so, with a new seed every day
+# make chaos   fuzz every environment for an hour or so and kill trainings, a new seed every day
 #
 # Each makes .venv first if it is missing, and installs anew when setup.cfg, pyproject.toml or
 # constraints.txt has changed. Another Python:  make demo PYTHON=python3.12
@@ -14,6 +14,7 @@ DEMO_ARGS ?= train --agent munchausen --ndim 4 --height 20 --trajectories 30000 
   --overwrite
 
 CHAOS_STEPS ?= 200000
+CHAOS_KILLS ?= 40
 
 PY := .venv/bin/python
 PEERS_PY := .venv-peers/bin/python
@@ -25,7 +26,7 @@ PIP_INSTALL := -m pip --disable-pip-version-check install
 help:
 	@echo "make demo       train on the hypergrid, about a minute"
 	@echo "make test       ruff, mypy, pytest and the documentation"
-	@echo "make chaos      fuzz every environment, millions of steps"
+	@echo "make chaos      fuzz every environment, millions of steps; kill trainings at random"
 	@echo "make lint       ruff and mypy only"
 	@echo "make docs       the documentation, in docs/_build/html"
 	@echo "make release    sdist and wheel in dist/, checked and tried in an empty environment"
@@ -44,6 +45,7 @@ test: lint docs
 
 chaos: .venv/.installed
 	OMP_NUM_THREADS=1 $(PY) tests/test_chaos.py $(CHAOS_STEPS) --seed $$(date +%Y%m%d)
+	OMP_NUM_THREADS=1 $(PY) tests/kills.py $(CHAOS_KILLS) --seed $$(date +%Y%m%d)
 
 # mypy twice, more leniently on scripts, which import agents/ by the name gfn_gym.agents: mypy does
 # not find it under that name, so its types are Any there.

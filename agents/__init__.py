@@ -2,6 +2,7 @@
 
 from .architectures import Architecture
 from .base import GFNAlgorithm
+from .collectors import Collectors, LocalCollector, RayCollectors
 from .detailed_balance import DetailedBalance
 from .entropic_ppo import EntropicPPO
 from .evaluation import as_policy
@@ -21,6 +22,7 @@ from .vec_env import GFNVecEnv
 __all__ = [
     "MENTS",
     "Architecture",
+    "Collectors",
     "DetailedBalance",
     "EntropicPPO",
     "EvaluationCallback",
@@ -28,8 +30,10 @@ __all__ = [
     "GFNAlgorithm",
     "GFNPolicy",
     "GFNVecEnv",
+    "LocalCollector",
     "ModesCallback",
     "MunchausenDQN",
+    "RayCollectors",
     "SoftActorCritic",
     "SoftDQN",
     "SubTrajectoryBalance",

@@ -27,6 +27,7 @@ from gfn_gym.arguments import flag, mapping, number, unit, whole
 from gfn_gym.dag import DAG, Mask, States
 from gfn_gym.mdp import MDP, BackwardPolicy, Transition, sample_legal_actions
 from gfn_gym.observation import Observer
+from gfn_gym.rewards import slow_reward_of
 
 from .annealing import check_annealing, exponent_at
 from .architectures import Architecture, architecture_of
@@ -93,6 +94,8 @@ class GFNAlgorithm(TrainingLoop):
     refused_arguments: ClassVar[dict[str, str]] = {}
     """Arguments of other algorithms that make no sense for this one, and why."""
     learnt_backward = False
+    on_policy: ClassVar[bool] = False
+    """Whether only trajectories of the policy as it is can be learnt from."""
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
@@ -265,6 +268,7 @@ class GFNAlgorithm(TrainingLoop):
         self.policy.potential = self.mdp.potential_of if self.mdp.is_shaped else None
         if not made_alike(before, self.mdp):
             self.replay_buffer.reset()
+            self._collected = None
             if self.exploration is not None:
                 self.exploration.pool.dag = self.dag
                 self.exploration.reset()
@@ -346,6 +350,9 @@ class GFNAlgorithm(TrainingLoop):
         epsilon = self.exploration_schedule(self._current_progress_remaining)
         self.logger.record("rollout/exploration_rate", epsilon)
         self.logger.record("time/trajectories", self._episode_num)
+        reward = slow_reward_of(self.dag)
+        for name, value in (reward.progress() if reward is not None else {}).items():
+            self.logger.record(f"reward/{name}", value)
         super().dump_logs()
 
     def _before_collecting(self) -> None:
@@ -505,6 +512,7 @@ class GFNAlgorithm(TrainingLoop):
 
     def _excluded_save_params(self) -> list[str]:
         ours = ["backward", "exploration", "_callback_states", "_resumed", "_metrics"]
+        ours += ["_collection", "_collected"]
         return [*super()._excluded_save_params(), *ours]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:

@@ -100,6 +100,7 @@ class EntropicPPO(TrajectoryAlgorithm):
         ),
         "a policy gradient learns from its own policy's trajectories only",
     )
+    on_policy = True
     _start: RoundStart
 
     def __init__(

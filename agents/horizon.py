@@ -28,7 +28,8 @@ def check_totals(timesteps: Any, trajectories: Any) -> None:
 def warn_of_no_update(model: Any) -> None:
     """Warn, with the numbers, where no update will come before the total is reached.
 
-    Where learning starts after steps but the total is in trajectories, nobody knows beforehand.
+    Where learning starts after steps but the total is in trajectories, that is known where the DAG
+    says how long a trajectory can be.
     """
     if model.gradient_steps == 0:
         warnings.warn(
@@ -41,8 +42,13 @@ def warn_of_no_update(model: Any) -> None:
         (model._total_timesteps, "step") if trajectories is None else (trajectories, "episode")
     )
     first, starts_in = parse_frequency(model.learning_starts, "learning_starts", least=0)
-    known = starts_in == unit or starts_in == "episode"  # an episode has at least one step
-    if known and first > total:
+    most = total  # an episode has at least one step
+    if starts_in == "step" and unit == "episode":
+        longest = model.dag.max_trajectory_length()
+        if longest is None:
+            return
+        most = (total + model.n_envs) * longest
+    if first > most:
         what = "steps" if unit == "step" else "trajectories"
         warnings.warn(
             f"learning_starts={model.learning_starts!r} lies beyond the total of {total} {what}: "

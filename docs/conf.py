@@ -1,11 +1,13 @@
 """Sphinx's settings. The site is built by build_site.py, which lays its sources out first."""
 
+import inspect
 import re
 import sys
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from sphinx.util.inspect import stringify_signature
 from sphinx.util.logging import getLogger
 from sphinx.util.nodes import make_refnode
 
@@ -65,6 +67,7 @@ copybutton_prompt_is_regexp = True
 sphinx_gallery_conf = {
     "examples_dirs": ["tutorials"],
     "gallery_dirs": ["learn"],
+    "within_subsection_order": "FileNameSortKey",
     "filename_pattern": r"\.py$",  # all of them are executed
     "abort_on_example_error": True,
     "download_all_examples": False,
@@ -99,6 +102,17 @@ def alias_names(app, what, name, obj, options, signature, returns):
     """Write a type alias in a union by its name alone."""
     pattern = r"TypeAliasForwardRef\('(?:\w+\.)*(\w+)'\)"
     return tuple(text and re.sub(pattern, r"\1", text) for text in (signature, returns))
+
+
+def of_constructor(app, what, name, obj, options, signature, returns):
+    """Show the arguments of a DAG's ``__init__``: its ``__new__`` takes and notes any."""
+    if what != "class" or not issubclass(obj, gfn_gym.DAG) or obj.__init__ is object.__init__:
+        return None
+    whole = inspect.signature(obj.__init__)  # annotations as they are written
+    parameters = list(whole.parameters.values())[1:]  # without self
+    return stringify_signature(
+        whole.replace(parameters=parameters, return_annotation=inspect.Signature.empty)
+    ), None
 
 
 def no_type(app, what, name, obj, options, lines):
@@ -174,6 +188,7 @@ def forget_builtins(app: Any, env: Any) -> None:
 
 def setup(app):
     app.connect("env-check-consistency", forget_builtins)
+    app.connect("autodoc-process-signature", of_constructor)
     app.connect("autodoc-process-signature", alias_names)
     app.connect("autodoc-process-docstring", no_type, priority=100)  # before napoleon
     app.connect("autodoc-process-docstring", readable)

@@ -1,4 +1,8 @@
-"""The site's pictures: a construction of each environment, and a curve of each algorithm."""
+"""The site's pictures: a construction of each environment, and a curve of each algorithm.
+
+The animations are made when the site is built. The curves are kept in docs/pictures/, so that the
+pages show them in the repository too: ``python docs/pictures.py`` draws them anew.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,7 @@ MILLISECONDS = 400  # of a frame; the finished object stays for three
 LARGEST = 480  # pixels
 
 RESULTS = Path(__file__).parent.parent / "benchmarks/paper/results/hypergrid"
+KEPT = Path(__file__).parent / "pictures"
 CURVES = {  # the page's name, and its runs on the 20⁴ grid with the standard reward
     "soft_dqn": "softdqn-standard",
     "munchausen_dqn": "mdqn-standard",
@@ -37,15 +42,12 @@ CURVES = {  # the page's name, and its runs on the 20⁴ grid with the standard 
 
 
 def draw(folder: Path) -> None:
-    """Draw what is missing in a folder."""
+    """Animate the constructions that are missing in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for dag, ids in domains().items():
         path = folder / f"{dag.__name__.lower()}.gif"
         if not path.exists():
             draw_construction(ids[0], SIZES.get(dag.__name__, {}), path)
-    for page in CURVES:
-        if not (path := folder / f"{page}.png").exists():
-            draw_curve(page, path)
 
 
 def draw_construction(id: str, kwargs: dict[str, Any], path: Path) -> None:
@@ -92,3 +94,12 @@ def draw_curve(page: str, path: Path) -> None:
     axis.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+    with Image.open(path) as image:  # a few colours will do
+        small = image.convert("RGB").quantize(32)
+    small.save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    KEPT.mkdir(exist_ok=True)
+    for name in CURVES:
+        draw_curve(name, KEPT / f"{name}.png")

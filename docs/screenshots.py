@@ -29,6 +29,9 @@ PAGES = {
     "extending": "extending.html",
     "comparison": "comparison.html",
     "api": "api/gfn_gym_evaluation.html",
+    "potentials": "learn/plot_2_losses_are_agents.html",
+    "reliability": "reliability.html",
+    "libraries": "libraries.html",
     "search": "search.html?q=detailed+balance",
 }
 

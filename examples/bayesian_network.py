@@ -1,14 +1,17 @@
-"""Which graph made these data? Edge probabilities, exactly or by structure MCMC.
+"""Which graph made these data? Train a sampler of graphs, beside exact answers and structure MCMC.
 
-    python examples/bayesian_network.py exact --help
+    python examples/bayesian_network.py train --help
+    python examples/bayesian_network.py train --data my.csv --agent soft
+    python examples/bayesian_network.py sample --model runs/bayesian_network/model.zip --n 1000
     python examples/bayesian_network.py exact --data my.csv
     python examples/bayesian_network.py mcmc --data my.csv --seconds 60
-    python examples/bayesian_network.py mcmc --nodes 20 --max-parents 4
 
-Writes a folder: edges.csv (the probability of each edge, of each directed path and of being in the
-Markov blanket), graphs.csv (the most probable graphs), edges.png, and agreement.png where the
-answer is known. ``exact`` sums over all graphs, up to 14 nodes. Without ``--data`` the data are
-drawn from a random network.
+``train``, ``exact`` and ``mcmc`` write a folder: edges.csv (the probability of each edge, of each
+directed path and of being in the Markov blanket), graphs.csv (the most probable graphs),
+edges.png, and agreement.png where the answer is known. ``train`` also leaves config.json,
+curve.csv, curve.png, model.zip, best_model.zip, TensorBoard's events, and checkpoint.zip, from
+which ``--resume`` continues. ``exact`` sums over all graphs, up to 14 nodes. Without ``--data``
+the data are drawn from a random network.
 """
 
 from __future__ import annotations
@@ -22,8 +25,17 @@ from typing import Any, Literal
 
 import numpy as np
 import tyro
-from numpy.typing import NDArray
+from structure_mcmc import structure_mcmc
 
+import gfn_gym
+from gfn_gym import GFNEnv
+from gfn_gym.agents import (
+    EvaluationCallback,
+    GFNAlgorithm,
+    as_policy,
+    exact_metrics,
+    sampled_metrics,
+)
 from gfn_gym.dag import Floats, States
 from gfn_gym.envs.bayesian_network import BayesianNetwork, erdos_renyi_data
 from gfn_gym.envs.bayesian_network.exact import (
@@ -33,7 +45,21 @@ from gfn_gym.envs.bayesian_network.exact import (
     sum_over_graphs,
 )
 from gfn_gym.envs.bayesian_network.features import marginals
+from gfn_gym.evaluation import sample
 from network_plots import draw_agreement, draw_edges
+from plots import draw_curve
+from runs import (
+    Options,
+    Sample,
+    check_counts,
+    learn,
+    load_run,
+    make_agent,
+    print_summary,
+    sample_model,
+    start_or_resume,
+    write_samples,
+)
 
 KEPT = 20  # graphs in graphs.csv
 
@@ -42,7 +68,7 @@ KEPT = 20  # graphs in graphs.csv
 class Problem:
     """The data and the score."""
 
-    data: Path | None = None
+    data: str | None = None
     """A CSV file whose first row names the columns; without it, random data are drawn."""
     score: Literal["bge", "bic", "bde"] = "bge"
     """bge and bic for numbers, bde for levels."""
@@ -56,6 +82,24 @@ class Problem:
     """Seed of the random network and data."""
     out: Path = field(default_factory=lambda: Path("runs/bayesian_network"))
     """The folder."""
+
+
+@dataclass(kw_only=True)
+class Train(Problem, Options):
+    """Train an agent and write the model, curves, probabilities and pictures to a folder."""
+
+    potential: bool = True
+    """Reward every edge with what it changes in the score, which changes no optimum."""
+    trajectories: int = 200_000
+    """Trajectories to train on."""
+    samples: int = 20_000
+    """Graphs drawn at the end."""
+    mcmc: bool = False
+    """Afterwards, walk structure MCMC for the same CPU time, and draw both side by side."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_counts(self, "samples")
 
 
 @dataclass(kw_only=True)
@@ -77,51 +121,63 @@ class MCMC(Problem):
 
 def make_network(args: Problem) -> BayesianNetwork:
     """The environment's DAG, with its names, score and exact answers."""
-    data = args.data
-    drawn = erdos_renyi_data(args.nodes, args.observations, seed=args.data_seed)[0]
-    return BayesianNetwork(drawn if data is None else data, args.score, args.max_parents)
+    try:
+        drawn = erdos_renyi_data(args.nodes, args.observations, seed=args.data_seed)[0]
+        data = drawn if args.data is None else args.data
+        return BayesianNetwork(data, args.score, args.max_parents)
+    except (ValueError, OSError) as error:  # before any work is done
+        raise SystemExit(str(error)) from error
 
 
-# ---- structure MCMC -------------------------------------------------------------------------
+# ---- training -------------------------------------------------------------------------------
 
 
-def structure_mcmc(
-    dag: BayesianNetwork, seconds: float, chains: int = 64, seed: int = 0, burn_in: float = 0.25
-) -> States:
-    """Return graphs visited by structure MCMC (Madigan and York 1995), int8 (n, d²).
-
-    A proposal takes an ordered pair of nodes at random and toggles the edge i → j, or reverses it;
-    both are their own inverse, so the Metropolis rule needs no correction. Every chain's graph is
-    kept once in d² proposals, after a share ``burn_in`` of the CPU seconds.
-    """
-    generator = np.random.default_rng(seed)
-    states, d, rows = dag.initial_states(chains), dag.d, np.arange(chains)
-    log_reward, kept = dag.log_reward(states), []
-    begin = time.process_time()
-    while (spent := time.process_time() - begin) < seconds:
-        for _ in range(d**2):
-            proposals = propose(dag.adjacency(states), generator)
-            legal = dag.contains(proposals)
-            proposed = np.where(legal[:, None], proposals.reshape(chains, -1), states != 0)
-            new = dag.log_reward(proposed)
-            accept = np.log(generator.random(chains)) < new - log_reward
-            states[accept] = proposed[rows[accept]]
-            log_reward = np.where(accept, new, log_reward)
-        if spent >= burn_in * seconds:
-            kept.append(states.copy())
-    return np.concatenate(kept or [states])
+def train(args: Train) -> None:
+    args, model = start_or_resume(args, new_model)
+    dag = model.dag
+    assert isinstance(dag, BayesianNetwork)
+    evaluation = watch(dag, model, args)
+    learn(args, model, evaluation)
+    errors = [name for name in ("total_variation", "elbo_gap", "log_z_error")
+              if name in evaluation.history[0]]  # fmt: skip
+    if errors:  # without log Z there are none
+        draw_curve(evaluation.history, errors, args.out / "curve.png")
+    states = sample(dag, as_policy(model), args.samples, args.seed).states
+    edges, others = marginals(dag.adjacency(states)), {}
+    seconds = evaluation.history[-1]["cpu_seconds"]
+    if args.mcmc:
+        walked = structure_mcmc(dag, seconds, seed=args.seed)
+        others = {f"structure MCMC, {seconds:.0f} CPU s": marginals(dag.adjacency(walked))}
+    print_summary(args, evaluation)
+    report(dag, f"trained sampler, {seconds:.0f} CPU s", states, None, edges, args.out, others)
 
 
-def propose(graphs: NDArray[np.bool_], generator: np.random.Generator) -> NDArray[np.bool_]:
-    """Toggle or reverse one edge of every graph (n, d, d); a missing edge is not reversed."""
-    n, d = graphs.shape[:2]
-    rows, i = np.arange(n), generator.integers(d, size=n)
-    j = (i + generator.integers(1, d, size=n)) % d
-    result, there = graphs.copy(), graphs[np.arange(n), i, j]
-    reverse = generator.random(n) < 0.5
-    result[rows, i, j] = np.where(reverse, False, ~there)
-    result[rows, j, i] |= reverse & there
-    return result
+def watch(dag: BayesianNetwork, model: GFNAlgorithm, args: Train) -> EvaluationCallback:
+    """Exact where the graphs are few; else the bound on log Z, and its gap where log Z is known."""
+    exact = dag.d <= LARGEST_ENUMERATED
+    bound = "elbo" if dag.log_partition() is None else "elbo_gap"
+    return EvaluationCallback(
+        args.every,
+        metrics=exact_metrics(model) if exact else sampled_metrics(model),
+        best_model_save_path=args.out,
+        monitor="total_variation" if exact else bound,
+        monitor_mode="max" if bound == "elbo" and not exact else "min",
+    )
+
+
+def new_model(args: Train) -> GFNAlgorithm:
+    env = GFNEnv(make_network(args), potential="dag" if args.potential else None)
+    return make_agent(args, "auto", env)
+
+
+def sample_run(args: Sample) -> None:
+    model = load_run(args.model)
+    drawn = sample_model(model, args, BayesianNetwork)
+    dag = model.dag
+    assert isinstance(dag, BayesianNetwork)
+    graphs = [[" ".join(f"{a}->{b}" for a, b in dag.edges(state))] for state in drawn.states]
+    write_samples(args.out, ["edges"], graphs, drawn)
+    print(f"wrote {args.n} graphs to {args.out}; mean log R = {drawn.log_reward.mean():.3f}")
 
 
 # ---- what is written ------------------------------------------------------------------------
@@ -166,18 +222,21 @@ def report(
     weights: Floats | None,
     edges: Floats,
     out: Path,
+    others: dict[str, Floats] | None = None,
 ) -> None:
-    """Write the CSVs and the pictures of one method, beside the exact answer where it is known."""
+    """Write the CSVs of one method, and the pictures of it beside the exact answer and others."""
     out.mkdir(parents=True, exist_ok=True)
     write_edges(dag, states, weights, edges, out / "edges.csv")
     if len(states):
         write_graphs(dag, states, weights, out / "graphs.csv")
-    panels = {title: edges}
+    panels = {title: edges, **(others or {})}
     if title != "exact" and dag.d <= LARGEST_SUMMED:
-        panels = {"exact": sum_over_graphs(dag).edges, title: edges}
-        error = np.abs(edges - panels["exact"])
-        draw_agreement(panels["exact"], {title: edges}, out / "agreement.png")
-        print(f"edge probabilities are at most {error.max():.4f} off")
+        known = sum_over_graphs(dag).edges
+        draw_agreement(known, panels, out / "agreement.png")
+        for name, found in panels.items():
+            error = np.abs(found - known).max()
+            print(f"{name}: edge probabilities are at most {error:.4f} off")
+        panels = {"exact": known, **panels}
     draw_edges(dag.names, panels, out / "edges.png")
     print(f"wrote {out}/: " + ", ".join(sorted(p.name for p in out.iterdir())))
 
@@ -201,9 +260,16 @@ def mcmc(args: MCMC) -> None:
 
 
 def main() -> None:
-    commands: dict[str, Callable[..., Any]] = {"exact": Exact, "mcmc": MCMC}
-    chosen = tyro.extras.subcommand_cli_from_dict(commands)
-    exact(chosen) if isinstance(chosen, Exact) else mcmc(chosen)
+    print(f"GFN Gym {gfn_gym.__version__}")
+    commands: dict[str, Any] = {"train": Train, "sample": Sample, "exact": Exact, "mcmc": MCMC}
+    chosen: Any = tyro.extras.subcommand_cli_from_dict(commands)
+    run: dict[type, Callable[[Any], None]] = {
+        Train: train,
+        Sample: sample_run,
+        Exact: exact,
+        MCMC: mcmc,
+    }
+    run[type(chosen)](chosen)
 
 
 if __name__ == "__main__":

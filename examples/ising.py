@@ -1,23 +1,38 @@
-"""Samples of the Ising model by Metropolis and by Wolff, beside the exact answers.
+"""Train a sampler of the Ising model, beside Metropolis, Wolff and the exact answers.
 
-    python examples/ising.py --help
-    python examples/ising.py --L 9 --beta 0.4 --seconds 20
-    python examples/ising.py --L 9 --beta 0.4407            # critical
+    python examples/ising.py train --help
+    python examples/ising.py train --agent soft --L 4 --trajectories 100000
+    python examples/ising.py train --agent soft --L 9 --beta 0.2
+    python examples/ising.py sample --model runs/ising/model.zip --n 1000
+    python examples/ising.py chains --L 9 --beta 0.4407 --seconds 20     # critical
 
-Writes a folder: table.csv (mean energy and magnetisation, and how far the histograms are from the
-exact ones), spins.png and histograms.png.
+``train`` and ``chains`` write a folder: table.csv (mean energy and magnetisation, and how far the
+histograms are from the exact ones), spins.png and histograms.png. ``train`` also leaves
+config.json, curve.csv, curve.png, model.zip, best_model.zip, TensorBoard's events, and
+checkpoint.zip, from which ``--resume`` continues.
 """
 
 from __future__ import annotations
 
 import csv
-import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import tyro
+from spin_chains import metropolis, wolff
 
+import gfn_gym
+from gfn_gym import GFNEnv
+from gfn_gym.agents import (
+    EvaluationCallback,
+    GFNAlgorithm,
+    as_policy,
+    exact_metrics,
+    sampled_metrics,
+)
 from gfn_gym.dag import Floats, States
 from gfn_gym.envs.ising import Ising
 from gfn_gym.envs.ising_exact import (
@@ -28,14 +43,27 @@ from gfn_gym.envs.ising_exact import (
     mean_energy,
     sampling_floor,
 )
+from gfn_gym.evaluation import sample
+from plots import draw_curve
+from runs import (
+    ENUMERABLE,
+    Options,
+    Sample,
+    check_counts,
+    learn,
+    load_run,
+    make_agent,
+    print_summary,
+    sample_model,
+    start_or_resume,
+    write_samples,
+)
 from spin_plots import draw_histograms, draw_spins
-
-BURN_IN = 0.2  # share of the CPU seconds
 
 
 @dataclass(kw_only=True)
-class Options:
-    """The model, and how long to sample."""
+class Model:
+    """The model."""
 
     L: int = 9
     """Side of the torus."""
@@ -43,53 +71,91 @@ class Options:
     """Coupling; Wolff's algorithm needs it above 0."""
     beta: float = 0.4
     """Inverse temperature."""
-    seconds: float = 20.0
-    """CPU seconds of each method."""
-    seed: int = 0
-    """Seed of the methods."""
     out: Path = field(default_factory=lambda: Path("runs/ising"))
     """The folder."""
 
 
-def metropolis(dag: Ising, seconds: float, chains: int = 256, seed: int = 0) -> States:
-    """Return states after each sweep of many chains, site by site, by the Metropolis rule."""
-    generator = np.random.default_rng(seed)
-    spins = generator.choice([-1.0, 1.0], size=(chains, dag.n_spins))
-    kept, begin = [], time.process_time()
-    while (spent := time.process_time() - begin) < seconds:
-        for site in range(dag.n_spins):
-            change = 2 * spins[:, site] * (spins @ dag.couplings[site] + dag.field[site])
-            flip = np.log(generator.random(chains)) < -dag.beta * change
-            spins[flip, site] *= -1
-        if spent >= BURN_IN * seconds:
-            kept.append((spins > 0).astype(np.int8))
-    return np.concatenate(kept or [(spins > 0).astype(np.int8)])
+@dataclass(kw_only=True)
+class Train(Model, Options):
+    """Train an agent and write the model, curves, table and pictures to a folder."""
+
+    order: Literal["any", "raster"] = "raster"
+    """Whether spins are set in any order or row by row."""
+    potential: bool = True
+    """Reward every spin with what it changes in −β·energy, which changes no optimum."""
+    trajectories: int = 60_000
+    """Trajectories to train on."""
+    samples: int = 5_000
+    """Samples drawn at the end."""
+    seconds: float = 10.0
+    """CPU seconds of Wolff's algorithm, beside which the samples are shown."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_counts(self, "samples")
 
 
-def wolff(dag: Ising, seconds: float, seed: int = 0) -> States:
-    """Return the states after each flip of a cluster (Wolff 1989); one chain, J > 0, no field."""
-    if dag.field.any() or (dag.couplings < 0).any():
-        raise ValueError(f"{dag!r}: Wolff's algorithm here needs J of at least 0 and no field")
-    generator = np.random.default_rng(seed)
-    neighbours = [np.flatnonzero(row) for row in dag.couplings]
-    bonds = -np.expm1(-2 * dag.beta * dag.couplings)  # probability that a bond joins equal spins
-    spins = generator.choice([0, 1], size=dag.n_spins).astype(np.int8)
-    kept, begin = [], time.process_time()
-    while (spent := time.process_time() - begin) < seconds:
-        seed_site = int(generator.integers(dag.n_spins))
-        value, stack = spins[seed_site], [seed_site]
-        spins[seed_site] = 1 - value  # flipped at once, so that no site joins twice
-        while stack:
-            site = stack.pop()
-            around = neighbours[site]
-            joined = around[
-                (spins[around] == value) & (generator.random(len(around)) < bonds[site, around])
-            ]
-            spins[joined] = 1 - value
-            stack += joined.tolist()
-        if spent >= BURN_IN * seconds:
-            kept.append(spins.copy())
-    return np.array(kept or [spins])
+@dataclass(kw_only=True)
+class Chains(Model):
+    """Sample by Metropolis and by Wolff."""
+
+    seconds: float = 20.0
+    """CPU seconds of each method."""
+    seed: int = 0
+    """Seed of the methods."""
+
+
+# ---- training -------------------------------------------------------------------------------
+
+
+def train(args: Train) -> None:
+    args, model = start_or_resume(args, new_model)
+    dag = model.dag
+    assert isinstance(dag, Ising)
+    exact, known = n_states(dag) <= ENUMERABLE, dag.log_partition() is not None
+    evaluation = EvaluationCallback(
+        args.every,
+        metrics=exact_metrics(model) if exact else sampled_metrics(model),
+        best_model_save_path=args.out,
+        monitor="total_variation" if exact else "elbo_gap" if known else "elbo",
+        monitor_mode="min" if exact or known else "max",
+    )
+    learn(args, model, evaluation)
+    errors = [name for name in ("total_variation", "elbo_gap", "log_z_error")
+              if name in evaluation.history[0]]  # fmt: skip
+    if errors:
+        draw_curve(evaluation.history, errors, args.out / "curve.png")
+    print_summary(args, evaluation)
+    drawn = sample(dag, as_policy(model), args.samples, args.seed).states
+    chain = wolff if args.J >= 0 else metropolis
+    name = chain.__name__.capitalize()
+    samples = {"trained sampler": drawn, name: chain(dag, args.seconds, seed=args.seed)}
+    report(dag, samples, exact_distributions(dag), args.out)
+
+
+def new_model(args: Train) -> GFNAlgorithm:
+    try:
+        dag = Ising(args.L, args.J, args.beta, order=args.order)
+    except ValueError as error:  # before any work is done
+        raise SystemExit(str(error)) from error
+    return make_agent(args, "auto", GFNEnv(dag, potential="dag" if args.potential else None))
+
+
+def n_states(dag: Ising) -> int:
+    """How many states the construction can be in."""
+    n: int = dag.n_spins
+    return 2 ** (n + 1) - 1 if dag.order == "raster" else 3**n
+
+
+def sample_run(args: Sample) -> None:
+    model = load_run(args.model)
+    drawn = sample_model(model, args, Ising)
+    columns = [f"s{i}" for i in range(drawn.states.shape[1])]
+    write_samples(args.out, columns, drawn.states.tolist(), drawn)
+    print(f"wrote {args.n} samples to {args.out}; mean log R = {drawn.log_reward.mean():.3f}")
+
+
+# ---- what is written ------------------------------------------------------------------------
 
 
 def exact_distributions(dag: Ising) -> dict[str, Distribution | None]:
@@ -144,7 +210,7 @@ def report(
     print(f"wrote {out}/: " + ", ".join(sorted(p.name for p in out.iterdir())))
 
 
-def main(args: Options) -> None:
+def chains(args: Chains) -> None:
     dag = Ising(args.L, args.J, args.beta)
     exact = exact_distributions(dag)
     if exact["energy"] is not None:
@@ -156,5 +222,13 @@ def main(args: Options) -> None:
     report(dag, samples, exact, args.out)
 
 
+def main() -> None:
+    print(f"GFN Gym {gfn_gym.__version__}")
+    commands: dict[str, Any] = {"train": Train, "sample": Sample, "chains": Chains}
+    chosen: Any = tyro.extras.subcommand_cli_from_dict(commands)
+    run: dict[type, Callable[[Any], None]] = {Train: train, Sample: sample_run, Chains: chains}
+    run[type(chosen)](chosen)
+
+
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    main()

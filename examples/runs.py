@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -31,6 +32,7 @@ from gfn_gym.agents import (
     TrajectoryBalance,
     as_policy,
 )
+from gfn_gym.agents.training.archive import SavedFileError
 from gfn_gym.evaluation import Samples, sample
 
 AGENTS: dict[str, type[GFNAlgorithm]] = {
@@ -77,6 +79,8 @@ class Options:
     """Continue from the folder's checkpoint, with the settings in its config.json."""
     overwrite: bool = False
     """Replace the run that is in the folder; otherwise that is refused."""
+    trusted: bool = False
+    """With --resume: run the code in the checkpoint, which a reward function of your own is."""
 
     def __post_init__(self) -> None:
         check_counts(self, "trajectories", "evaluations", "threads")
@@ -106,6 +110,8 @@ class Sample:
     """The CSV file."""
     seed: int = 0
     """Seed of the sampling."""
+    trusted: bool = False
+    """Run the code in the model, which a reward function of your own is."""
 
     def __post_init__(self) -> None:
         check_counts(self, "n")
@@ -135,8 +141,11 @@ def start_or_resume(
     config = args.out / "config.json"
     if args.resume:
         saved = json.loads(config.read_text())
-        args = type(args)(**{**saved, "out": args.out, "resume": True})
-        return args, AGENTS[args.agent].resume(args.out / "checkpoint.zip")
+        given = {"out": args.out, "resume": True, "trusted": args.trusted}
+        args = type(args)(**{**saved, **given})
+        checkpoint = args.out / "checkpoint.zip"
+        with readable():
+            return args, AGENTS[args.agent].resume(checkpoint, trusted=args.trusted)
     found = [name for name in RUN_FILES if (args.out / name).exists()]
     if found and not args.overwrite:
         raise SystemExit(
@@ -192,7 +201,7 @@ class NewRun(BaseCallback):
         folder = self.args.out
         for name in RUN_FILES:  # --resume must not take an earlier run's for ours
             (folder / name).unlink(missing_ok=True)
-        config = {**asdict(self.args), "out": str(folder), "overwrite": False}
+        config = {**asdict(self.args), "out": str(folder), "overwrite": False, "trusted": False}
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
@@ -232,7 +241,17 @@ def print_summary(args: Options, evaluation: EvaluationCallback) -> None:
     print(f"{name} after: {history[-1][metric]:.4f}")
 
 
-def load_run(model: Path) -> GFNAlgorithm:
+@contextmanager
+def readable() -> Iterator[None]:
+    """Leave with a sentence where a file is damaged, or holds code and is not trusted."""
+    try:
+        yield
+    except SavedFileError as error:
+        hint = " (here: --trusted)" if "trusted=" in str(error) else ""
+        raise SystemExit(f"{error}{hint}") from error
+
+
+def load_run(model: Path, trusted: bool = False) -> GFNAlgorithm:
     """Load the model.zip of a run, with the algorithm named in its config.json."""
     path = model.parent / "config.json"
     try:
@@ -245,7 +264,8 @@ def load_run(model: Path) -> GFNAlgorithm:
             f'{path} is damaged: it must be JSON with an "agent" of {sorted(AGENTS)}; '
             f"{type(error).__name__}: {error}"
         ) from None
-    return algorithm.load(model, device="cpu")
+    with readable():
+        return algorithm.load(model, device="cpu", trusted=trusted)
 
 
 def sample_model(model: GFNAlgorithm, args: Sample, kind: type[DAG]) -> Samples:

@@ -354,9 +354,10 @@ def check_numbers(
         ValueError: another shape, NaN or an infinity; the message names the first such state.
     """
     try:
-        if np.iscomplexobj(numbers):
+        array = np.asarray(numbers)
+        if array.dtype.kind == "c":
             raise TypeError("complex")
-        values = np.asarray(numbers, dtype=np.float64)
+        values = array.astype(np.float64, copy=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{source} returned {numbers!r}, which are not real numbers") from error
     if values.shape != (len(states),):

@@ -195,6 +195,8 @@ def test_other_arguments_are_named(name: str, value: Any, preset: str | None) ->
          r"learning_starts=\(400, 'episode'\) lies beyond the total of 300 steps"),
         ({"learning_starts": 400}, {"total_timesteps": 300},
          "learning_starts=400 lies beyond the total of 300 steps"),
+        ({"learning_starts": 10**6}, {"total_trajectories": 20},
+         "learning_starts=1000000 lies beyond the total of 20 trajectories"),
         ({"gradient_steps": 0}, {"total_timesteps": 30}, "gradient_steps=0: .* nothing is learnt"),
     ],
 )  # fmt: skip
@@ -207,11 +209,12 @@ def test_a_training_without_updates_warns_with_the_numbers(
     assert model._n_updates == 0
 
 
-def test_a_training_with_updates_does_not_warn() -> None:
+def test_a_training_with_updates_does_not_warn(monkeypatch: pytest.MonkeyPatch) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert make(learning_starts=100).learn(300)._n_updates
         make(learning_starts=(10, "episode")).learn(total_trajectories=20)
+        monkeypatch.setattr(Hypergrid, "max_trajectory_length", lambda self: None)
         make(learning_starts=10**6).learn(total_trajectories=2)  # nobody knows
 
 

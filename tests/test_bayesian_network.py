@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from frames import Frame
 
 import gfn_gym  # noqa: F401
 from gfn_gym.envs.bayesian_network import BayesianNetwork, erdos_renyi_data
@@ -231,28 +232,14 @@ def test_bits_and_sets() -> None:
 # ---- data -----------------------------------------------------------------------------------
 
 
-class Frame:
-    """What a pandas DataFrame looks like from outside."""
-
-    def __init__(self, **columns: Any):
-        self.columns = list(columns)
-        self._values = list(columns.values())
-        self.iloc = self
-
-    def __getitem__(self, place: tuple[slice, int]) -> Any:
-        return self._values[place[1]]
-
-    def to_numpy(self) -> Any:
-        return np.stack(self._values, axis=1)
-
-
 def test_array_frame_and_file_give_the_same(tmp_path: Path) -> None:
     data = DATA[3]
     frame = Frame(rain=data[:, 0], sun=data[:, 1], wind=data[:, 2])
     path = tmp_path / "data.csv"
     rows = ["rain, sun,wind", *(",".join(map(repr, row)) for row in data.tolist()), ""]
     path.write_text("\n".join(rows), encoding="utf-8")
-    dags = [BayesianNetwork(source) for source in (data, frame, path, str(path))]
+    columns = {name: list(frame[:, i]) for i, name in enumerate(frame.columns)}
+    dags = [BayesianNetwork(source) for source in (data, frame, path, str(path), columns)]
     assert dags[0].names == ("X0", "X1", "X2")
     assert {dag.names for dag in dags[1:]} == {("rain", "sun", "wind")}
     states = enumerate_graphs(dags[0])
@@ -325,6 +312,10 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"data": GOOD[:, :1]}, ValueError, "1 columns"),
     ({"data": np.zeros((5, 53))}, ValueError, "53 columns.*to 52"),
     ({"data": GOOD[:0]}, ValueError, "no rows"),
+    ({"data": {"a": [1.0, 2.0], "b": [1.0]}}, ValueError, r"shapes \[\(1,\), \(2,\)\]; they must"),
+    ({"data": {"a": 1.0, "b": 2.0}}, ValueError, r"shapes \[\(\)\]; they must be"),
+    ({"data": {"1": [1.0, 2.0], 1: [2.0, 1.0]}}, ValueError, "must be distinct as strings"),
+    ({"data": {}}, ValueError, "0 columns"),
     ({"data": HOLE}, ValueError, "nan in column 'X1', row 2, must be a finite number"),
     ({"data": HOLE, "score": "bde"}, ValueError, "column 'X0', row 0, must be a whole number"),
     ({"data": np.array([["a", "1"], ["b", "2"]])}, ValueError, "'X0' must hold numbers.*bde"),
@@ -342,6 +333,7 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"data": GOOD, "score": "aic"}, ValueError, r"score='aic' must be 'bge', 'bic' or 'bde'"),
     ({"score": "bde"}, ValueError, "must be a whole number"),
     ({"data": GOOD, "max_parents": 0}, ValueError, "max_parents=0"),
+    ({"data": GOOD, "workers": -1}, ValueError, "workers=-1 must be an integer of at least 0"),
     ({"data": GOOD, "alpha_mu": 0.0}, ValueError, "alpha_mu=0.0"),
     ({"data": GOOD, "alpha_w": 4.0}, ValueError, r"alpha_w=4\.0 must be a finite number above 4"),
     ({"data": GOOD, "equivalent_sample_size": -1}, ValueError, "equivalent_sample_size=-1"),

@@ -197,6 +197,24 @@ def test_equivalent_graphs_score_the_same_and_others_do_not(score: str) -> None:
     assert len(np.unique(np.round(values, 6))) > 180
 
 
+@pytest.mark.parametrize("dense", [True, False])
+def test_workers_fill_the_table_up_front(dense: bool, monkeypatch: Any) -> None:
+    here = BayesianNetwork(REAL)
+    monkeypatch.setattr(scores_module, "UP_FRONT", 8)  # of 16 sets
+    monkeypatch.setattr(scores_module, "AT_ONCE", 160)  # so that a part has four sets
+    if not dense:
+        monkeypatch.setattr(scores_module, "DENSE", 3)
+    there = BayesianNetwork(REAL, workers=2)
+    assert there.local_scores.filled == 16
+    everything = np.arange(16)
+    assert np.array_equal(there.local_scores(everything), here.local_scores(everything))
+    assert BayesianNetwork(REAL).local_scores.filled < 16  # without workers, when asked for
+    assert "workers" not in (there.arguments() or {})
+    monkeypatch.setattr(scores_module, "MOST", 15)
+    with pytest.raises(ValueError, match="workers=2: 16 sets of columns are too many"):
+        BayesianNetwork(REAL, workers=2)
+
+
 @pytest.mark.parametrize("score", DATA)
 def test_tables_filled_on_demand_hold_the_same(score: str, monkeypatch: Any) -> None:
     full = BayesianNetwork(DATA[score], score)

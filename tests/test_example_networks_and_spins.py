@@ -78,7 +78,7 @@ def test_structure_mcmc_samples_the_posterior(example: Any) -> None:
     dag = BayesianNetwork(
         erdos_renyi_data(4, observations=15, noise=2.0)[0], forbidden=[(0, 1)], required=[(2, 3)]
     )
-    states = example("bayesian_network").structure_mcmc(dag, seconds=2.0, chains=256)
+    states = example("structure_mcmc").structure_mcmc(dag, seconds=2.0, chains=256)
     everything, probabilities = posterior(dag)
     codes, all_codes = (s @ (1 << np.arange(16)) for s in (states, everything))
     assert set(codes.tolist()) <= set(all_codes.tolist())
@@ -87,10 +87,73 @@ def test_structure_mcmc_samples_the_posterior(example: Any) -> None:
     assert np.abs(marginals(dag.adjacency(states)) - sum_over_graphs(dag).edges).max() < 0.02
 
 
+TRAIN = ("--agent", "soft", "--n-envs", 64, "--trajectories", 1500, "--evaluations", 2)
+
+
+def test_train_on_a_file_resume_and_sample(tmp_path: Path) -> None:
+    data, out = erdos_renyi_data(4, observations=40)[0], tmp_path / "run"
+    path = tmp_path / "my.csv"
+    path.write_text("a,b,c,d\n" + "\n".join(",".join(map(repr, row)) for row in data.tolist()))
+    options = ("--data", path, "--samples", 300, "--mcmc", "--out", out)
+    told = run("bayesian_network.py", "train", *TRAIN, *options)
+    assert "trained sampler, " in told and "total variation after: " in told
+    written = {
+        "config.json", "curve.csv", "curve.png", "edges.csv", "graphs.csv", "edges.png",
+        "agreement.png", "model.zip", "best_model.zip", "checkpoint.zip",
+    }  # fmt: skip
+    assert {file.name for file in out.iterdir()} >= written
+    curve = rows(out / "curve.csv")
+    assert float(curve[-1]["total_variation"]) < float(curve[0]["total_variation"])
+    edges = rows(out / "edges.csv")
+    path.unlink()  # the checkpoint has the data
+    for file in ("model.zip", "edges.csv"):
+        (out / file).unlink()
+    run("bayesian_network.py", "train", "--out", out, "--resume")
+    assert rows(out / "edges.csv") == edges and (out / "model.zip").exists()
+    drawn = tmp_path / "samples.csv"
+    run("bayesian_network.py", "sample", "--model", out / "model.zip", "--n", 20, "--out", drawn)
+    samples = rows(drawn)
+    assert len(samples) == 20
+    for row in samples:
+        assert int(row["length"]) == len(row["edges"].split()) + 1
+        assert set(row["edges"]) <= set("abcd-> ")
+
+
+def test_train_on_data_that_cannot_be_read_leaves_no_folder(tmp_path: Path) -> None:
+    out, missing = tmp_path / "run", tmp_path / "none.csv"
+    command = [sys.executable, str(EXAMPLES / "bayesian_network.py"), "train"]
+    done = subprocess.run(
+        [*command, "--data", str(missing), "--out", str(out)], capture_output=True, text=True
+    )
+    assert done.returncode and "none.csv" in done.stderr and "Traceback" not in done.stderr
+    assert not out.exists()
+
+
+def test_train_on_spins_and_sample(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    options = ("--L", 3, "--samples", 200, "--seconds", 0.5, "--out", out)
+    told = run("ising.py", "train", *TRAIN, *options)
+    assert "total variation after: " in told
+    table = rows(out / "table.csv")
+    assert [row["method"] for row in table] == ["trained sampler", "Wolff"]
+    assert table[0]["samples"] == "200" and 0 < float(table[0]["energy_distance"]) < 1
+    written = {
+        "config.json", "curve.csv", "curve.png", "table.csv", "spins.png", "histograms.png",
+        "model.zip", "best_model.zip", "checkpoint.zip",
+    }  # fmt: skip
+    assert {file.name for file in out.iterdir()} >= written
+    drawn = tmp_path / "samples.csv"
+    run("ising.py", "sample", "--model", out / "model.zip", "--n", 20, "--out", drawn)
+    dag, samples = Ising(3), rows(drawn)
+    states = np.array([[int(row[f"s{i}"]) for i in range(9)] for row in samples])
+    assert np.allclose(dag.log_reward(states), [float(row["log_reward"]) for row in samples])
+    assert all(row["length"] == "9" for row in samples)
+
+
 @pytest.mark.parametrize("method", ["metropolis", "wolff"])
 def test_markov_chains_sample_the_boltzmann_distribution(method: str, example: Any) -> None:
     dag = Ising(3, J=0.8, beta=0.5)
-    states = getattr(example("ising"), method)(dag, seconds=1.5)
+    states = getattr(example("spin_chains"), method)(dag, seconds=1.5)
     for distribution, values in (
         (ising_exact.energy_distribution(dag), dag.energy(states)),
         (ising_exact.magnetisation_distribution(dag), dag.magnetisation(states)),
@@ -101,11 +164,11 @@ def test_markov_chains_sample_the_boltzmann_distribution(method: str, example: A
 def test_wolff_refuses_what_it_cannot(example: Any) -> None:
     for dag in (Ising(3, field=0.1), Ising(3, J=-1.0)):
         with pytest.raises(ValueError, match="Wolff's algorithm here needs"):
-            example("ising").wolff(dag, seconds=0.1)
+            example("spin_chains").wolff(dag, seconds=0.1)
 
 
 def test_spins_from_the_command_line(tmp_path: Path) -> None:
-    told = run("ising.py", "--L", 4, "--seconds", 0.5, "--out", tmp_path)
+    told = run("ising.py", "chains", "--L", 4, "--seconds", 0.5, "--out", tmp_path)
     assert "exact: log Z 14.561093" in told
     table = rows(tmp_path / "table.csv")
     assert [row["method"] for row in table] == ["Metropolis", "Wolff"]

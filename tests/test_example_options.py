@@ -28,6 +28,8 @@ def refused(script: str, *arguments: object) -> str:
         ("hypergrid.py", "--trajectories 0"),
         ("bit_sequences.py", "--trajectories 10 --threads -1"),
         ("molecules.py", "--trajectories 10 --n-best 0"),
+        ("bayesian_network.py", "--trajectories 10 --samples 0"),
+        ("ising.py", "--trajectories 10 --samples -1"),
     ],
 )
 def test_bad_options_are_named_and_leave_no_folder(

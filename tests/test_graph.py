@@ -9,9 +9,12 @@ import pytest
 from gymnasium import spaces
 
 from dags import DAGS, Strides, Words
+from gfn_gym.enumeration import estimated_states
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
+from gfn_gym.envs.ising import Ising
 from gfn_gym.envs.molecule.dag import Molecule
+from gfn_gym.envs.sequence.dag import Sequence
 from gfn_gym.graph import batches, enumerate_graph, inside
 
 
@@ -142,6 +145,9 @@ class Endless(Hypergrid):
     def n_states(self):
         return None
 
+    def max_trajectory_length(self):
+        return None
+
     def action_mask(self, states):
         return np.tile([True, False, True], (len(states), 1))
 
@@ -155,6 +161,8 @@ class Endless(Hypergrid):
         Molecule,
         lambda: Bits(28, 14, modes=["0" * 28]),
         lambda: Bits(16, 8),
+        Ising,
+        Sequence,
     ],
 )
 def test_what_is_too_large_is_refused_at_once(make):
@@ -168,9 +176,50 @@ def test_what_is_too_large_is_refused_at_once(make):
     assert time.process_time() - clock < 1 and most < 2e8
 
 
+@pytest.mark.parametrize("make", [lambda: Bits(120, 8), lambda: Bits(28, 14, modes=["0" * 28])])
+def test_what_does_not_know_its_size_is_refused_long_before_the_default_limit(make):
+    """Walks show that there are far more, so that the million is never made."""
+    dag, clock = make(), time.process_time()
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="more than max_states=1000000 states"):
+        enumerate_graph(dag)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert time.process_time() - clock < 1 and most < 1e8
+
+
+def test_the_number_of_states_is_estimated_by_walks():
+    for dag in (Hypergrid(4, 6), BitSequence(24, 4, modes=["0" * 24])):
+        assert estimated_states(dag, 1e12) == pytest.approx(dag.n_states(), rel=0.5)
+        assert estimated_states(dag, dag.n_states() / 2) is None
+
+
+def test_many_states_are_no_reason_to_refuse_what_the_limit_allows(monkeypatch):
+    monkeypatch.setattr("gfn_gym.enumeration.ESTIMATED_FROM", 100)
+    monkeypatch.setattr("gfn_gym.enumeration.UNLIKELY", 2.0)
+    assert len(enumerate_graph(Bits(16, 4, modes=["0" * 16])).states) == 17**4
+
+
 def test_what_never_ends_is_refused():
     with pytest.raises(ValueError, match="more than max_states=3000 states"):
         enumerate_graph(Endless(), 3000)
+    clock = time.process_time()
+    with pytest.raises(ValueError, match=r"Hypergrid.* does not end within 4096 steps: .*n_states"):
+        enumerate_graph(Endless())
+    assert time.process_time() - clock < 1.5
+
+
+def test_what_goes_on_for_longer_than_it_says_is_refused():
+    class Longer(Endless):
+        def max_trajectory_length(self):
+            return 7
+
+    with pytest.raises(ValueError, match="does not end within 7 steps"):
+        enumerate_graph(Longer())
+
+
+def test_many_steps_are_allowed_to_what_says_that_it_ends():
+    assert len(enumerate_graph(Hypergrid(1, 5000)).states) == 5000
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def test_blocks_that_offer_too_many_bonds():
 
 @needs_data
 def test_smiles_of_the_paper_s_test_molecules(data_folder):
-    dag = Molecule(blocks="pdb105", reward=failing)
+    dag = Molecule(blocks="pdb105", reward=len)
     molecules = downloads.test_molecules()
     fields = [[m[name] for m in molecules] for name in ("blocks", "bonds", "stems")]
     assembler = Assembler(dag.vocabulary, dag.max_blocks)
@@ -116,14 +116,40 @@ def test_smiles_of_the_paper_s_test_molecules(data_folder):
 @pytest.mark.parametrize(
     "function",
     [
-        lambda smiles: [Chem.MolFromSmiles(s).GetNumAtoms() for s in smiles],
-        lambda smiles: float(Chem.MolFromSmiles(smiles).GetNumAtoms()),
+        lambda molecules: [Chem.MolFromSmiles(m).GetNumAtoms() for m in molecules],
+        lambda molecule: float(Chem.MolFromSmiles(molecule).GetNumAtoms()),
     ],
 )
 def test_a_function_of_smiles_is_told_to_be_wrapped(function):
     dag = molecules_of(reward=function)
     with pytest.raises(TypeError, match=r"reward=.* is called with states.* pass SmilesReward"):
         dag.log_reward(random_objects(dag, 3))
+
+
+def test_a_function_that_takes_both_is_told_apart_by_what_it_returns():
+    """Of rows, len gives their width; of SMILES, their lengths."""
+    dag = molecules_of(reward=lambda molecules: [float(len(m)) for m in molecules])
+    with pytest.raises(TypeError, match=r"for all of 12, but not for their SMILES.* SmilesReward"):
+        dag.log_reward(np.unique(random_objects(dag, 200), axis=0)[:12])
+    for constant in (lambda molecules: np.zeros(len(molecules)), lambda m: (m >= 0).all(axis=1)):
+        dag = molecules_of(reward=constant)
+        assert len(dag.log_reward(random_objects(dag, 12))) == 12
+
+
+def test_what_a_parameter_says_is_believed():
+    def of_words(molecules: list[str]) -> list[float]:
+        return [0.0 for _ in molecules]
+
+    def of_rows(molecules: np.ndarray) -> np.ndarray:
+        return molecules.sum(axis=1)
+
+    for function in (of_words, lambda smiles: np.zeros(len(smiles))):
+        with pytest.raises(TypeError, match=r"takes them, by its parameter.* SmilesReward"):
+            molecules_of(reward=function)
+    for function in (of_rows, lambda states: np.zeros(len(states))):
+        with pytest.raises(TypeError, match=r"takes states, by its parameter.* list of SMILES"):
+            molecules_of(reward=SmilesReward(function))
+        molecules_of(reward=function)
 
 
 def test_what_a_function_of_states_raises_comes_through():
@@ -295,8 +321,8 @@ def test_rewards_made_alike_are_equal():
     made = [
         lambda: make_reward("qed_sa", vocabulary, 4),
         lambda: make_reward("qed_sa", vocabulary, 4, 8.0),
-        lambda: make_reward(failing, vocabulary, 4),
-        lambda: make_reward(reward_of, vocabulary, 4),
+        lambda: make_reward(np.sum, vocabulary, 4),
+        lambda: make_reward(len, vocabulary, 4),
         lambda: make_reward(SmilesReward(failing), vocabulary, 4),
         lambda: make_reward(SmilesReward(failing, timeout=3), vocabulary, 4),
     ]

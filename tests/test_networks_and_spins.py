@@ -9,11 +9,14 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from frames import Frame
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 import gfn_gym  # noqa: F401
+from gfn_gym import agents
 from gfn_gym.envs.bayesian_network import BayesianNetwork, erdos_renyi_data
+from gfn_gym.envs.bayesian_network.exact import posterior
 from gfn_gym.mdp import sample_legal_actions
 
 DATA = erdos_renyi_data(4)[0]
@@ -83,3 +86,53 @@ def test_a_model_fits_data_of_the_same_columns(tmp_path: Path) -> None:
     path = tmp_path / "data.csv"
     path.write_text("a,b,c,d\n" + "\n".join(",".join(map(repr, row)) for row in DATA.tolist()))
     assert BayesianNetwork(path).structure() != first.structure()
+
+
+REAL = dict(zip("abcd", DATA.T, strict=True))
+LEVELS = {"x": ["no", "yes", "no", "yes"], "y": [1, 2, 3, 1], "z": [0.0, 10.0, 2.0, 2.0]}
+
+
+@pytest.mark.parametrize(
+    "data, arguments",
+    [
+        (Frame(**REAL), {"required": iter([("b", "a")]), "forbidden": np.array([[0, 1], [2, 3]])}),
+        (REAL, {"score": "bic", "max_parents": 2}),
+        (DATA, {"alpha_mu": 2.0}),
+        (Frame(**LEVELS), {"score": "bde", "equivalent_sample_size": 3}),
+        (None, {}),
+    ],
+)
+def test_the_arguments_of_a_network_are_plain_data(data: Any, arguments: dict[str, Any]) -> None:
+    dag = BayesianNetwork(data, **arguments)
+    plain = dag.arguments()
+    assert plain is not None
+    again = BayesianNetwork(**plain)
+    assert again.structure() == dag.structure() and again.local_scores is not dag.local_scores
+    assert np.array_equal(again.required, dag.required)
+    assert np.array_equal(again.allowed, dag.allowed) and again.max_parents == dag.max_parents
+    states = posterior(dag)[0]
+    assert np.array_equal(again.log_reward(states), dag.log_reward(states))
+    assert again.initial_score == dag.initial_score
+
+
+def test_the_arguments_outlive_the_users_array_and_file(tmp_path: Path) -> None:
+    path, data = tmp_path / "data.csv", DATA.copy()
+    path.write_text("a,b,c,d\n" + "\n".join(",".join(map(repr, row)) for row in DATA.tolist()))
+    of_file, of_array = BayesianNetwork(path), BayesianNetwork(data)
+    path.unlink()
+    data[:] = 0.0
+    for dag in (of_file, of_array):
+        plain = dag.arguments()
+        assert plain is not None
+        again = BayesianNetwork(**plain)
+        assert again.names == dag.names and again.initial_score == dag.initial_score
+
+
+def test_a_model_of_a_users_table_is_saved_as_data(tmp_path: Path) -> None:
+    env = gymnasium.make("BayesianNetworkGFN-v0", data=Frame(**REAL), required=[("a", "b")])
+    model = agents.SoftDQN("MlpPolicy", env, n_envs=2, seed=0, device="cpu")
+    model.save(tmp_path / "model")
+    dag = agents.SoftDQN.load(tmp_path / "model", device="cpu").dag  # without trusted=True
+    assert isinstance(dag, BayesianNetwork) and dag.names == ("a", "b", "c", "d")
+    states = dag.initial_states(1)
+    assert dag.required[0, 1] and np.array_equal(dag.log_reward(states), [0.0])

@@ -24,6 +24,17 @@ def random_weights(seed=0):
     return [rng.normal(0, 0.2, shape).astype(np.float32) for shape in SHAPES]
 
 
+def formula_weights():
+    """Weights by exact arithmetic, the same on every machine: integers scattered over ±0.2."""
+    weights, first = [], 1
+    for shape in SHAPES:
+        numbers = np.arange(first, first + np.prod(shape), dtype=np.uint64)
+        first += int(np.prod(shape))
+        scattered = (numbers * np.uint64(2654435761)) % np.uint64(2**32) >> np.uint64(12)
+        weights.append((0.4 * (scattered / 2**20 - 0.5)).astype(np.float32).reshape(shape))
+    return weights
+
+
 def parsed(smiles):
     return [Chem.MolFromSmiles(s) for s in smiles]
 
@@ -148,14 +159,33 @@ def test_bad_input():
 # ---- published values ---------------------------------------------------------------------------
 
 
-def assert_golden(golden, proxy, tolerance):
+def assert_golden(golden, proxy, tolerance, name="proxy"):
     molecules = parsed([m["smiles"] for m in golden])
-    for flagged, name in (
-        ([m["mask_atoms"] for m in golden], "proxy"),
-        ([[]] * len(golden), "proxy_no_mask"),
+    for flagged, key in (
+        ([m["mask_atoms"] for m in golden], name),
+        ([[]] * len(golden), f"{name}_no_mask"),
     ):
         values = proxy(molecules, flagged)
-        np.testing.assert_allclose(values, [m[name] for m in golden], rtol=0, atol=tolerance)
+        np.testing.assert_allclose(values, [m[key] for m in golden], rtol=0, atol=tolerance)
+
+
+def twenty_golden():
+    golden = json.loads((Path(__file__).parent / "golden_proxy_20.json").read_text())
+    assert len(golden) == 20 and np.ptp([m["proxy"] for m in golden]) > 0.1
+    return golden
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(th.float32, 5e-6), (th.float64, 1e-12)])
+def test_twenty_golden_values_of_other_weights(dtype, tolerance):
+    """Everywhere, without the 2.6 MB: features, flags, bonds and arithmetic are the same."""
+    golden = twenty_golden()
+    proxy = Proxy(formula_weights(), dtype)
+    assert_golden(golden, proxy, tolerance, "formula")
+    first = golden[4]
+    by_hand = slow_proxy(
+        formula_weights(), Chem.MolFromSmiles(first["smiles"]), first["mask_atoms"]
+    )
+    assert first["formula"] == pytest.approx(by_hand, abs=1e-12)
 
 
 @needs_data
@@ -174,9 +204,7 @@ def test_twenty_golden_values_wherever_the_weights_can_be_had(monkeypatch, dtype
         weights = downloads.proxy_weights()
     except FileNotFoundError as error:
         pytest.skip(f"no network: {error}")
-    golden = json.loads((Path(__file__).parent / "golden_proxy_20.json").read_text())
-    assert len(golden) == 20 and np.ptp([m["proxy"] for m in golden]) > 0.1
-    assert_golden(golden, Proxy(weights, dtype), tolerance)
+    assert_golden(twenty_golden(), Proxy(weights, dtype), tolerance)
 
 
 @pytest.fixture

@@ -110,13 +110,38 @@ def test_the_latest_are_kept_and_drawn_uniformly() -> None:
     assert buffer.sample(3) == []
     walks = fill(buffer, 30)
     assert all(same(*pair) for pair in zip(buffer.kept, walks[-6:], strict=True))
-    kept = [id(trajectory) for trajectory in buffer.kept]
-    counts = np.bincount([kept.index(id(t)) for t in buffer.sample(6000)], minlength=6)
+    kept = [trajectory.states.__array_interface__["data"] for trajectory in buffer.kept]
+    drawn = [trajectory.states.__array_interface__["data"] for trajectory in buffer.sample(6000)]
+    counts = np.bincount([kept.index(place) for place in drawn], minlength=6)
     assert counts.min() > 880 and counts.max() < 1120  # 1000 ± 4σ
     assert len(buffer.take_new()) == 20  # whatever was drawn
     nothing_kept = buffer_of(DAGS["words"], n_envs=2)
     fill(nothing_kept, 30)
     assert nothing_kept.sample(3) == []
+
+
+@pytest.mark.parametrize("longest", [None, 59])
+def test_the_memory_of_what_is_kept_is_bounded(
+    longest: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many have passed, it is that of the arrays, and no trajectory has any of its own."""
+    dag = Hypergrid(2, 30)
+    monkeypatch.setattr(dag, "max_trajectory_length", lambda: longest)
+    buffer = buffer_of(dag, capacity=8, n_envs=5)
+    fill(buffer, 600)
+    size, arrays = buffer.kept.nbytes, buffer.kept.actions
+    assert len(buffer.kept) == 8 and 16 < len(arrays[0]) <= (longest or 118)
+    assert len(fill(buffer, 600, seed=1)) > 50
+    assert len(buffer.kept) == 8
+    assert buffer.kept.nbytes == size and buffer.kept.actions is arrays
+    assert all(np.shares_memory(each.states, buffer.kept.states) for each in buffer.sample(50))
+
+
+def test_kept_trajectories_outlive_the_lengthening_of_their_arrays() -> None:
+    buffer = buffer_of(ALL_DAGS["long"], capacity=30, n_envs=5)
+    walks = fill(buffer, 150)
+    assert len(walks) > 30 and max(map(len, walks[-30:])) > 16
+    assert all(same(*pair) for pair in zip(buffer.kept, walks[-30:], strict=True))
 
 
 def test_a_state_goes_on_where_it_was_saved() -> None:
@@ -151,7 +176,7 @@ def test_forgetting() -> None:
     buffer.forget_new()
     assert not buffer.new and len(buffer.kept) == 2 and not buffer._lengths.any()
     buffer.reset()
-    assert not buffer.kept
+    assert not len(buffer.kept)
     assert len(fill(buffer, 3)) == len(buffer.take_new()) == 2
 
 

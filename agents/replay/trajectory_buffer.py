@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from gfn_gym.mdp import Transition
 
 from ..backward import BackwardEdges, backward_edges
 from .trajectory import Trajectory
+from .trajectory_ring import TrajectoryRing
 from .transition_buffer import compact_dtype
 
 
@@ -71,7 +72,7 @@ class TrajectoryBuffer:
 
     Attributes:
         new: finished trajectories that :meth:`take_new` has not returned yet, oldest first.
-        kept: the latest finished ones, at most ``capacity``.
+        kept: the latest finished ones, at most ``capacity``, oldest first.
         reward_exponent: what log R and what a potential adds are multiplied by in batches.
     """
 
@@ -94,8 +95,9 @@ class TrajectoryBuffer:
 
     def reset(self) -> None:
         """Drop everything."""
-        self.kept: deque[Trajectory] = deque(maxlen=self.capacity)
         self.forget_new()
+        d, longest = self._start.shape[1], self.dag.max_trajectory_length()
+        self.kept = TrajectoryRing(self.capacity, d, compact_dtype(self.state_space), longest)
 
     def forget_new(self) -> None:
         """Drop what is under way, and what is finished but not taken yet."""
@@ -142,6 +144,11 @@ class TrajectoryBuffer:
             self.kept.append(trajectory)
             self._lengths[row] = 0
 
+    def add_trajectories(self, trajectories: Sequence[Trajectory]) -> None:
+        """Store finished trajectories that others have built."""
+        self.new.extend(trajectories)
+        self.kept.extend(trajectories)
+
     def _trajectory(self, row: int, log_reward: float, final: NDArray[Any]) -> Trajectory:
         steps = slice(self._lengths[row])
         return Trajectory(
@@ -179,8 +186,11 @@ class TrajectoryBuffer:
         return [self.new.popleft() for _ in range(n)]
 
     def sample(self, n: int) -> list[Trajectory]:
-        """Draw ``n`` of the kept trajectories uniformly, with repetition; none if there is none."""
-        if not self.kept:
+        """Draw ``n`` of the kept trajectories uniformly, with repetition; none if there is none.
+
+        They are views, good until the next :meth:`add`.
+        """
+        if not len(self.kept):
             return []
         return [self.kept[i] for i in self.generator.integers(len(self.kept), size=n)]
 
@@ -246,7 +256,11 @@ class TrajectoryBuffer:
         """What a checkpoint holds: finished trajectories, and those under way."""
         nothing = np.zeros(self._states.shape[2], dtype=self._states.dtype)
         under_way = [self._trajectory(row, 0.0, nothing) for row in range(self.n_envs)]
-        parts = {"new": self.new, "kept": self.kept, "under way": under_way}
+        parts: dict[str, Iterable[Trajectory]] = {
+            "new": self.new,
+            "kept": self.kept,
+            "under way": under_way,
+        }
         return {name: self._packed(part) for name, part in parts.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -268,7 +282,7 @@ class TrajectoryBuffer:
                 last = part.states[-1:].astype(self._reached.dtype), part.actions[-1:]
                 self._reached[row] = self.dag.step(*last)[0][0]
 
-    def _packed(self, trajectories: Sequence[Trajectory]) -> dict[str, Any]:
+    def _packed(self, trajectories: Iterable[Trajectory]) -> dict[str, Any]:
         """m trajectories as a handful of arrays, whose n edges lie one after another."""
         parts = list(zip(*trajectories, strict=True)) or [[]] * 6
         states, actions, log_backward, shaping = (
@@ -292,14 +306,13 @@ class TrajectoryBuffer:
 
 
 def _unpacked(packed: dict[str, Any] | list[Trajectory]) -> list[Trajectory]:
-    """The trajectories again, in arrays of their own: a view would keep all of them alive."""
+    """The trajectories again, as views."""
     if isinstance(packed, list):  # as earlier checkpoints have them
         return packed
     ends = np.cumsum(packed["lengths"])[:-1]
     columns = [
-        [part.copy() for part in np.split(packed[name], ends)] if len(packed["lengths"]) else []
+        np.split(packed[name], ends) if len(packed["lengths"]) else []
         for name in ("states", "actions", "log_backward", "shaping")
     ]
-    final = [row.copy() for row in packed["final"]]
-    rows = zip(*columns, packed["log_reward"].tolist(), final, strict=True)
+    rows = zip(*columns, packed["log_reward"].tolist(), packed["final"], strict=True)
     return [Trajectory(*row) for row in rows]

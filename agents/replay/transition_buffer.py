@@ -17,6 +17,7 @@ from gfn_gym.mdp import Transition
 
 from ..backward import BackwardEdges, backward_edges, log_backward
 from ..networks import BackwardNetwork
+from .lanes import Lanes
 from .sum_tree import SumTree
 from .trajectory import Trajectory
 
@@ -121,11 +122,13 @@ class TransitionBuffer(ReplayBuffer):
         self.max_priority = 1.0
         self._new: list[NDArray[np.int64]] = []
         self._waiting: list[tuple[Any, ...]] = []  # of what does not fill a row of the ring yet
+        self._lanes = Lanes(n_envs)
 
     def reset(self) -> None:
         """Drop everything."""
         super().reset()
         self.max_priority, self._new, self._waiting = 1.0, [], []
+        self._lanes = Lanes(self.n_envs)
         if self.tree is not None:
             self.tree.set(np.arange(len(self.tree.leaves)), np.zeros(len(self.tree.leaves)))
 
@@ -175,6 +178,16 @@ class TransitionBuffer(ReplayBuffer):
             new = self._new
             self.add(froms, acts, Transition(nexts, done, *numbers))
             self._new = new
+
+    def add_trajectories(self, trajectories: Sequence[Trajectory]) -> None:
+        """Store finished trajectories that others have built, as if environments here had.
+
+        They are laid into ``n_envs`` lanes, one after another, and written as far as all lanes are
+        filled: so each transition's successor lies where an environment would have put it.
+        """
+        self._lanes.put(trajectories)
+        for row in self._lanes.rows():
+            self.add(*row)
 
     def begin_with(self, rows: Any, starts: Sequence[tuple[Trajectory, int]]) -> None:
         """Environments at ``rows`` go on with the first steps of trajectories: nothing to do here.
@@ -280,6 +293,7 @@ class TransitionBuffer(ReplayBuffer):
         """Take from another buffer what is not saved: its DAG, its device, its network of P_B."""
         self.dag, self.device = other.dag, other.device
         self.backward_net = other.backward_net
+        vars(self).setdefault("_lanes", Lanes(self.n_envs))  # earlier versions had none
 
     # ---- saving -------------------------------------------------------------------------------
 
@@ -304,6 +318,7 @@ class TransitionBuffer(ReplayBuffer):
             "max_priority": self.max_priority,
             "new": np.array(self._new, np.int64).reshape(-1, self.n_envs),
             "waiting": [np.array(column) for column in zip(*self._waiting, strict=True)],
+            "lanes": self._lanes.state_dict(),
             "pos": self.pos,
             "full": self.full,
         }
@@ -316,6 +331,7 @@ class TransitionBuffer(ReplayBuffer):
             self.tree.set(np.arange(len(state["weights"])), state["weights"])
         self.max_priority, self._new = state["max_priority"], list(state["new"])
         self._waiting = list(zip(*state["waiting"], strict=True))
+        self._lanes.load_state_dict(state.get("lanes", []))  # earlier checkpoints have none
         self.pos, self.full = state["pos"], state["full"]
 
 

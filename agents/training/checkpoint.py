@@ -17,6 +17,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import get_device
 
 from gfn_gym.arguments import flag
+from gfn_gym.rewards import slow_reward_of
 
 from ..vec_env import GFNVecEnv
 from .archive import SavedFileError, explained, opened, run_of, with_suffix, write_archive
@@ -42,6 +43,7 @@ def write_checkpoint(model: GFNAlgorithm, path: str | os.PathLike[str]) -> None:
         raise ValueError("there is no training to checkpoint yet: call learn(), or save()")
     if not all(p.isfinite().all() for p in model.policy.parameters()):
         raise model._diverged(f"a weight is not finite, so {path} was left as it was,")
+    reward = slow_reward_of(model.dag)
     state = {
         "env": model.env.state_dict(),
         "replay_buffer": model.replay_buffer.state_dict(),
@@ -49,6 +51,10 @@ def write_checkpoint(model: GFNAlgorithm, path: str | os.PathLike[str]) -> None:
         "generators": _generators(model),
         "exploration": None if model.exploration is None else model.exploration.state_dict(),
         "metrics": dict(model._metrics),  # the next line of the log is their mean
+        "rewards": None if reward is None else reward.state_dict(),
+        "collected": (
+            model._collected if model._collection is None else model._collection.state_dict()
+        ),
     }
     values = {"model": attributes_of(model), "training": state}
     head = {"algorithm": model.algorithm, "run": model.run}
@@ -106,6 +112,10 @@ def _restore(model: GFNAlgorithm, state: dict[str, Any]) -> None:
     model.replay_buffer.load_state_dict(state["replay_buffer"])
     model._callback_states = CallbackStates(state["callbacks"])
     model._metrics.update(state["metrics"])
+    model._collected = state.get("collected")  # earlier checkpoints have neither
+    reward = slow_reward_of(model.dag)
+    if reward is not None and state.get("rewards") is not None:
+        reward.load_state_dict(state["rewards"])
     if model.exploration is not None:
         model.exploration.load_state_dict(state["exploration"])
     model._resumed = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
@@ -17,11 +17,16 @@ from stable_baselines3.common.type_aliases import (
 
 from gfn_gym.mdp import MDP, Transition
 
+from ..collectors import Collectors
+from ..collectors.collection import Collection
 from ..horizon import check_learn, check_totals, warn_of_no_update
 from ..vec_env import GFNVecEnv
 from .callback_states import CallbackStates
 from .frequency import parse_frequency
 from .progress_bar import TrajectoryProgressBar
+
+if TYPE_CHECKING:
+    from ..base import GFNAlgorithm
 
 Self = TypeVar("Self", bound="TrainingLoop")
 EPISODE = TrainFrequencyUnit.EPISODE
@@ -43,6 +48,8 @@ class TrainingLoop(OffPolicyAlgorithm):
     _credit = 0  # steps or trajectories collected that no update has used yet
     _fresh = 0  # transitions collected since the last round of updates was due
     _total_trajectories: int | None = None
+    _collection: Collection | None = None  # while others collect
+    _collected: dict[str, Any] | None = None  # what they left: its state
 
     def learn(
         self: Self,
@@ -54,6 +61,7 @@ class TrainingLoop(OffPolicyAlgorithm):
         progress_bar: bool = False,
         *,
         total_trajectories: int | None = None,
+        collectors: Collectors | None = None,
     ) -> Self:
         """Train for a number of environment steps or of trajectories; schedules run on it.
 
@@ -65,11 +73,14 @@ class TrainingLoop(OffPolicyAlgorithm):
             reset_num_timesteps: start counting, and the episodes, anew.
             progress_bar: show one (needs tqdm and rich).
             total_trajectories: finished trajectories to collect, instead of ``total_timesteps``.
+            collectors: who collects instead of this process, such as :class:`RayCollectors`.
 
-        A model from :meth:`resume` takes neither and goes on to its original total.
+        A model from :meth:`resume` takes neither and goes on to its original total; collectors are
+        given again, as callbacks are, and may be others.
 
         Raises:
-            ValueError: not exactly one total is given.
+            ValueError: not exactly one total is given, or the algorithm cannot learn from what
+                these collectors give.
         """
         check_learn(log_interval, reset_num_timesteps, progress_bar)
         reset_num_timesteps = self._set_horizon(
@@ -81,20 +92,43 @@ class TrainingLoop(OffPolicyAlgorithm):
         self._callback_states.attach(callback, restore=self._resumed)
         self._resumed = False
         try:
+            self._open_collection(collectors, reset_num_timesteps)
             callback.on_training_start(locals(), globals())
             self._collect_and_train(callback, log_interval)
             callback.on_training_end()
         finally:
+            self._close_collection()
             self._callback_states.release()
         return self
+
+    def _open_collection(self, collectors: Collectors | None, reset: bool) -> None:
+        if reset:
+            self._collected = None
+        if collectors is None:
+            return
+        if not isinstance(collectors, Collectors):
+            raise TypeError(f"collectors={collectors!r} must be RayCollectors or a LocalCollector")
+        model = cast("GFNAlgorithm", self)
+        self._collection = Collection(model, collectors)
+        if self._collected is not None:
+            self._collection.load_state_dict(self._collected)
+
+    def _close_collection(self) -> None:
+        if self._collection is not None:
+            self._collected = self._collection.state_dict()
+            self._collection.close()
+            self._collection = None
 
     def _collect_and_train(self, callback: BaseCallback, log_interval: int | None) -> None:
         train_freq = cast(TrainFreq, self.train_freq)
         while self._progress() < 1:
             self._before_collecting()
-            rollout = self.collect_rollouts(
-                self.env, callback, train_freq, self.replay_buffer, log_interval=log_interval
-            )
+            if self._collection is not None:
+                rollout = self._collection.collect_rollout(callback, log_interval)
+            else:
+                rollout = self.collect_rollouts(
+                    self.env, callback, train_freq, self.replay_buffer, log_interval=log_interval
+                )
             if not rollout.continue_training:
                 break
             if self._warmed_up():

@@ -26,6 +26,7 @@ DOMAINS = {
     "5 nodes": BayesianNetwork,
     "20 nodes": lambda: BayesianNetwork(erdos_renyi_data(20)[0], max_parents=4),
     "9×9 spins": Ising,
+    "10×10 spins": lambda: Ising(10),
     "9×9 spins, raster": lambda: Ising(order="raster"),
 }
 

@@ -26,7 +26,7 @@ import gfnx  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
-Environment = gfnx.HypergridEnvironment
+Environment = Any  # of gfnx
 
 
 def make_environment() -> tuple[Environment, Any]:
@@ -49,11 +49,10 @@ def make_rollout(
     env: Environment, params: Any, num_envs: int, stop: str, key: jax.Array
 ) -> Callable[[], int]:
     """gfnx's forward_rollout; the count is what its own info says."""
-    stop_logit = 0.0 if stop == "uniform" else -1e9
 
     def policy(_: jax.Array, observation: jax.Array, __: None) -> tuple[jax.Array, dict]:
         logits = jnp.zeros((observation.shape[0], env.action_space.n))
-        return logits.at[:, env.stop_action].set(stop_logit), {}
+        return logits if stop == "uniform" else logits.at[:, env.stop_action].set(-1e9), {}
 
     @jax.jit
     def rollout(key: jax.Array) -> tuple[Any, dict]:

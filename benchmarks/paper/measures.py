@@ -51,6 +51,22 @@ def exact(model: Any) -> tuple[Any, list[BaseCallback]]:
     return metrics, [visited]
 
 
+def distances(model: Any) -> tuple[Any, list[BaseCallback]]:
+    """The exact distances alone."""
+    graph = enumerate_graph(model.dag)
+    return lambda policy: evaluate_exact(graph, policy), []
+
+
+def folds(model: Any) -> tuple[Any, list[BaseCallback]]:
+    """How far 4,096 sampled structures of an RNA and V(s0) are from McCaskill's answers."""
+    from gfn_gym.envs.rna.fold_metrics import ensemble_metrics
+
+    def metrics(policy: Policy) -> Row:
+        return ensemble_metrics(model.dag, policy, backward_policy=model.backward_policy)
+
+    return metrics, []
+
+
 def bits(model: Any) -> tuple[Any, list[BaseCallback]]:
     """Modes found during training, and the Spearman correlation on part of the test set."""
     modes = ModesCallback()

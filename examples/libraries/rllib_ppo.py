@@ -37,7 +37,7 @@ def main() -> None:
     kwargs = {"ndim": args.ndim, "height": args.height}
     dag = make_env(kwargs).get_wrapper_attr("dag")
     register_env("masked_hypergrid", make_env)
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
     algorithm = (
         PPOConfig()
         .environment("masked_hypergrid", env_config=kwargs)

@@ -59,6 +59,13 @@ class Cache(Generic[Key]):
         """Drop one value, if it is there."""
         self._values.pop(key, None)
 
+    def items(self) -> list[tuple[Key, float]]:
+        """Keys and values, the one that was asked for longest ago first."""
+        return list(self._values.items())
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._values
+
     def __len__(self) -> int:
         return len(self._values)
 

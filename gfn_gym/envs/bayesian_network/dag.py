@@ -31,7 +31,6 @@ from gfn_gym.envs.bayesian_network.scores import (
     GaussianBIC,
     LocalScores,
     LogPrior,
-    SetScore,
     check_enough,
 )
 from gfn_gym.envs.bayesian_network.simulate import erdos_renyi_data
@@ -71,9 +70,10 @@ class BayesianNetwork(DAG):
     The stop action terminates the episode; nothing truncates it.
 
     ## Arguments
-    - ``data=None``: an array (observations, d), anything like a pandas DataFrame, or the path of a
-      CSV file whose first row names the columns; from 2 to 52 columns, no value missing. By
-      default those of :func:`erdos_renyi_data`: five nodes, 100 observations.
+    - ``data=None``: an array (observations, d), a dict {name: column}, anything like a pandas
+      DataFrame, or the path of a CSV file whose first row names the columns; from 2 to 52
+      columns, no value missing. By default those of :func:`erdos_renyi_data`: five nodes, 100
+      observations.
     - ``score="bge"``: "bge" (Gaussian, Geiger and Heckerman 2002), "bic" (Gaussian, Schwarz 1978)
       or "bde" (discrete, BDeu). See :mod:`gfn_gym.envs.bayesian_network.scores`.
     - ``max_parents=None``: most parents of a node; None for no limit.
@@ -84,6 +84,9 @@ class BayesianNetwork(DAG):
     - ``alpha_mu=1.0``, ``alpha_w=None``: of "bge": the weight of the prior mean, and the degrees
       of freedom of the Wishart prior, by default d + alpha_mu + 1.
     - ``equivalent_sample_size=10.0``: of "bde".
+    - ``workers=0``: processes that compute all local scores up front where they are many (more
+      than 65,536 sets of columns, or 2²⁷ sets times observations); with 0 each is computed
+      when it is asked for. Where they are few, all are computed up front in any case.
 
     ## Version History
     - v0: initial version.
@@ -108,6 +111,7 @@ class BayesianNetwork(DAG):
         alpha_mu: float = 1.0,
         alpha_w: float | None = None,
         equivalent_sample_size: float = 10.0,
+        workers: int = 0,
     ):
         table = read_table(erdos_renyi_data()[0] if data is None else data)
         self.names, self.d, self.score_name = table.names, len(table.names), score
@@ -126,9 +130,13 @@ class BayesianNetwork(DAG):
         self._free = (self.allowed & ~self.required).reshape(-1)  # edges that can come and go
 
         settings = (alpha_mu, alpha_w, equivalent_sample_size)
-        function = _set_score(table, score, self.max_parents, *settings)
+        self._score = _set_score(table, score, self.max_parents, *settings)
         self.local_scores = LocalScores(
-            function, self.d, table.observations, largest=self.max_parents + 1
+            self._score,
+            self.d,
+            table.observations,
+            largest=self.max_parents + 1,
+            workers=whole("workers", workers, least=0),
         )
         self.initial_score = 0.0
         self.initial_score = float(self.log_reward(self.initial_states(2))[0])
@@ -138,6 +146,26 @@ class BayesianNetwork(DAG):
 
     def structure(self) -> tuple[Any, ...]:
         return *super().structure(), self.names
+
+    def arguments(self) -> dict[str, Any] | None:
+        """Return the arguments, with data and constraints as plain columns and pairs of numbers.
+
+        A file may be another one by the time a saved model is loaded, and a table of another
+        library would be saved as code.
+        """
+        arguments = super().arguments()
+        if arguments is None:
+            return None
+        if arguments.get("data") is not None:
+            function = self._score  # has the numbers, or the levels of "bde"
+            columns = function.codes.T if isinstance(function, BDeu) else function.data.T
+            arguments["data"] = dict(zip(self.names, columns, strict=True))
+        unwanted = ~self.allowed & ~np.eye(self.d, dtype=bool)
+        arguments.pop("workers", None)  # whoever loads a model need not want its scores at once
+        for name, edges in (("required", self.required), ("forbidden", unwanted)):
+            if name in arguments:
+                arguments[name] = [(int(i), int(j)) for i, j in np.argwhere(edges)]
+        return arguments
 
     # ---- construction -----------------------------------------------------------------------
 
@@ -288,7 +316,7 @@ def _set_score(
     alpha_mu: float,
     alpha_w: float | None,
     equivalent_sample_size: float,
-) -> SetScore:
+) -> BGe | GaussianBIC | BDeu:
     d = len(table.names)
     alpha_mu = number("alpha_mu", alpha_mu, above=0)
     size = number("equivalent_sample_size", equivalent_sample_size, above=0)

@@ -1,8 +1,9 @@
-"""Reading a user's data: an array, anything like a pandas DataFrame, or a CSV file."""
+"""Reading a user's data: an array, columns by name, anything like a DataFrame, or a CSV file."""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -87,18 +88,20 @@ def read_table(data: Any) -> Table:
     """Return the columns of ``data``.
 
     Args:
-        data: an array (N, d), whose columns are called X0, X1, …; an object with ``columns`` and
-            ``to_numpy``, as pandas DataFrames have; or the path of a CSV file whose first row
-            names the columns.
+        data: an array (N, d), whose columns are called X0, X1, …; a dict {name: column (N,)}; an
+            object with ``columns`` and ``to_numpy``, as pandas DataFrames have; or the path of a
+            CSV file whose first row names the columns.
 
     Raises:
         TypeError: something else.
-        ValueError: not two-dimensional, no rows, less than two columns or more than 52, or
-            names that are empty or not distinct.
+        ValueError: not two-dimensional, columns of different lengths, no rows, less than two
+            columns or more than 52, or names that are empty or not distinct.
         OSError: the file cannot be read.
     """
     if isinstance(data, (str, PathLike)):
         table = _read_csv(Path(data))
+    elif isinstance(data, Mapping):
+        table = _read_columns(data)
     elif hasattr(data, "columns") and hasattr(data, "to_numpy"):
         names = [str(name) for name in data.columns]
         columns = [np.asarray(data.iloc[:, i]) for i in range(len(names))]
@@ -109,8 +112,8 @@ def read_table(data: Any) -> Table:
         table = Table(tuple(f"X{i}" for i in range(data.shape[1])), tuple(data.T))
     else:
         raise TypeError(
-            f"data={data!r} must be an array (observations, nodes), a DataFrame or the path of a "
-            "CSV file"
+            f"data={data!r} must be an array (observations, nodes), a dict of columns, a DataFrame "
+            "or the path of a CSV file"
         )
     _check(table)
     return table
@@ -124,6 +127,19 @@ def _check(table: Table) -> None:
         raise ValueError(f"data: the columns' names {list(names)} must be distinct and not empty")
     if table.observations < 1:
         raise ValueError("data has no rows")
+
+
+def _read_columns(data: Mapping[Any, Any]) -> Table:
+    columns = {str(name): np.asarray(column) for name, column in data.items()}
+    shapes = {column.shape for column in columns.values()}
+    if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
+        raise ValueError(
+            f"data: the columns have shapes {sorted(shapes)}; they must be (observations,), all of "
+            "the same length"
+        )
+    if len(columns) < len(data):
+        raise ValueError(f"data: the columns' names {list(data)} must be distinct as strings")
+    return Table(tuple(columns), tuple(columns.values()))
 
 
 def _read_csv(path: Path) -> Table:

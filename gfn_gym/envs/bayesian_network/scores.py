@@ -13,10 +13,12 @@ telescope alike (Heckerman, Geiger and Chickering 1995).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Protocol
 
 import numpy as np
@@ -30,6 +32,7 @@ Sets = NDArray[np.int64]
 
 UP_FRONT = 2**16  # sets; fewer are computed at once, more as they are asked for …
 UP_FRONT_WORK = 2**27  # … and so are fewer of many observations: sets times observations
+MOST = 2**24  # sets that workers may compute: minutes, and the memory of a table
 DENSE = 22  # nodes up to which a table has a cell a set: 32 MiB
 AT_ONCE = 2**22  # numbers held at a time while sets are computed
 
@@ -162,9 +165,16 @@ class LocalScores:
         d: number of columns.
         observations: N, which decides how many sets are computed at a time.
         largest: columns of the largest set that will be asked for.
+        workers: processes that compute all sets up front where they are not few; 0: none, each
+            set is computed when it is asked for.
+
+    Raises:
+        ValueError: more sets than workers may compute.
     """
 
-    def __init__(self, set_score: SetScore, d: int, observations: int, largest: int):
+    def __init__(
+        self, set_score: SetScore, d: int, observations: int, largest: int, workers: int = 0
+    ):
         self.set_score, self.d = set_score, d
         self._at_once = max(1, AT_ONCE // max(observations, d * d))
         self._dense: Floats | None = None
@@ -174,9 +184,30 @@ class LocalScores:
             self._dense[0] = 0.0
         count = sum(math.comb(d, k) for k in range(largest + 1))
         if count <= UP_FRONT and count * observations <= UP_FRONT_WORK:
-            for k in range(1, largest + 1):
-                sets = [sum(1 << i for i in chosen) for chosen in combinations(range(d), k)]
-                self(np.array(sets, dtype=np.int64))
+            for members in self._all_sets(largest):
+                self._store(members, self.set_score(members))
+        elif workers:
+            self._compute_in(workers, largest, count)
+
+    def _all_sets(self, largest: int) -> Iterator[Sets]:
+        """Every set of 1 to ``largest`` columns, some of the same size at a time."""
+        for k in range(1, largest + 1):
+            sets = combinations(range(self.d), k)
+            while part := list(islice(sets, self._at_once)):
+                yield np.array(part, dtype=np.int64)
+
+    def _compute_in(self, workers: int, largest: int, count: int) -> None:
+        if count > MOST:
+            raise ValueError(
+                f"workers={workers}: {count} sets of columns are too many to be computed up front, "
+                f"at most {MOST}: set max_parents, or leave workers at 0"
+            )
+        context = multiprocessing.get_context("spawn")  # a fork of torch's threads may hang
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            parts = self._all_sets(largest)
+            while batch := list(islice(parts, 4 * workers)):
+                for members, values in zip(batch, pool.map(self.set_score, batch), strict=True):
+                    self._store(members, values)
 
     def __call__(self, sets: Bits) -> Floats:
         """Return F of sets of any size, int64 (…) → float64 (…)."""
@@ -213,12 +244,15 @@ class LocalScores:
         for same in by_size.values():
             for start in range(0, len(same), self._at_once):
                 part = same[start : start + self._at_once]
-                members = [[i for i in range(self.d) if s >> i & 1] for s in part]
-                values = self.set_score(np.array(members, dtype=np.int64))
-                if self._dense is None:
-                    self._known.update(zip(part, values.tolist(), strict=True))
-                else:
-                    self._dense[part] = values
+                members = np.array([[i for i in range(self.d) if s >> i & 1] for s in part])
+                self._store(members, self.set_score(members))
+
+    def _store(self, members: Sets, values: Floats) -> None:
+        places = (1 << members).sum(axis=1)
+        if self._dense is None:
+            self._known.update(zip(places.tolist(), values.tolist(), strict=True))
+        else:
+            self._dense[places] = values
 
 
 def check_enough(data: Floats, names: tuple[str, ...], most_parents: int) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import math
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
@@ -72,12 +74,19 @@ def make_reward(
         return kind(Assembler(vocabulary, max_blocks), beta, cache_size)
     beta = 1.0 if exponent is None else number("reward_exponent", exponent, above=0)
     if isinstance(reward, SmilesReward):
+        if _declares(reward.function) == "states":
+            raise TypeError(
+                f"{reward.function!r} takes states, by its parameter, but a SmilesReward calls it "
+                "with a list of SMILES: pass the function itself as reward="
+            )
         return OfSmiles(Assembler(vocabulary, max_blocks), reward, beta)
     if not callable(reward):
         raise TypeError(
             f"reward={reward!r} must be a name, a SmilesReward, or a function of states to log R"
         )
-    return OfStates(reward, beta, cache_size)
+    if _declares(reward) == "SMILES":
+        raise _takes_smiles(reward, "and takes them, by its parameter")
+    return OfStates(reward, Assembler(vocabulary, max_blocks), beta, cache_size)
 
 
 def log_power(scores: ArrayLike, exponent: float, least: float) -> Floats:
@@ -212,14 +221,20 @@ class OfStates(Reward):
     """A function of rows (n, d) to log R (n,), each row asked for once.
 
     Raises:
+        TypeError: it is one of SMILES.
         ValueError: it returned another shape, NaN or an infinity.
     """
 
     def __init__(
-        self, function: StateFunction, exponent: float = 1.0, cache_size: int = CACHE_SIZE
+        self,
+        function: StateFunction,
+        assembler: Assembler,
+        exponent: float = 1.0,
+        cache_size: int = CACHE_SIZE,
     ):
         super().__init__(exponent, cache_size)
-        self.function = function
+        self.function, self.assembler = function, assembler
+        self._compared = False  # with what it returns for SMILES
 
     def _scores(self, states: States) -> Floats:
         try:
@@ -227,15 +242,49 @@ class OfStates(Reward):
         except Exception as error:
             if not _wants_smiles(self.function):
                 raise
-            raise TypeError(
-                f"reward={self.function!r} is called with states, integers (n, d), and raised "
-                f"{type(error).__name__}: {error}. It takes SMILES: pass SmilesReward(function) "
-                "(gfn_gym.envs.molecule.resilient)"
-            ) from error
-        return check_log_reward(log_reward, states, "the reward function")
+            raised = f"and raised {type(error).__name__}: {error}"
+            raise _takes_smiles(self.function, raised) from error
+        values = check_log_reward(log_reward, states, "the reward function")
+        if not self._compared and len(states) > 1:
+            self._compared = True
+            self._compare(states, values)
+        return values
+
+    def _compare(self, states: States, values: Floats) -> None:
+        """Refuse a function that cannot tell distinct states (n, d), but can tell their SMILES."""
+        if (values != values[0]).any():
+            return
+        try:
+            of_smiles = np.asarray(self.function(self.assembler.smiles(states)), dtype=np.float64)  # type: ignore[arg-type]
+        except Exception:
+            return
+        if of_smiles.shape == values.shape and (of_smiles != of_smiles[0]).any():
+            same = f"and returned {values[0]:g} for all of {len(states)}, but not for their SMILES"
+            raise _takes_smiles(self.function, same)
 
     def _settings(self) -> tuple[Any, ...]:
         return self.exponent, self.function
+
+
+def _takes_smiles(function: Any, why: str) -> TypeError:
+    return TypeError(
+        f"reward={function!r} is called with states, integers (n, d), {why}. It takes SMILES: "
+        "pass SmilesReward(function) (gfn_gym.envs.molecule.resilient)"
+    )
+
+
+def _declares(function: Any) -> str | None:
+    """What a function's first parameter says that it takes: "SMILES", "states", or None."""
+    try:
+        parameter = next(iter(inspect.signature(function).parameters.values()))
+    except (TypeError, ValueError, StopIteration):  # it has no signature that Python knows
+        return None
+    name, annotation = parameter.name.lower(), str(parameter.annotation)
+    if "smi" in name or re.search(r"\bstr\b", annotation):
+        return "SMILES"
+    if name in ("state", "states", "rows") or re.search(r"ndarray|NDArray|States", annotation):
+        return "states"
+    return None
 
 
 def _wants_smiles(function: StateFunction) -> bool:

@@ -19,6 +19,8 @@ GAS_CONSTANT = 1.98717e-3  # kcal/(mol·K), as ViennaRNA has it
 ZERO_CELSIUS = 273.15
 LONGEST_LOOP = 30  # unpaired bases of an interior loop or bulge, beyond which pf() does not look
 
+ABOVE_BEST = [50 * 2**i for i in range(9)]  # how far to look for structures, in 0.01 kcal/mol
+
 
 class Ensemble:
     """The Boltzmann ensemble P(structure) = exp(−β·E/kT)/Z of a sequence.
@@ -62,6 +64,20 @@ class Ensemble:
         folded = _folded(self.sequence, self.temperature, self.exponent)
         upper = np.array(folded.bpp())[1:, 1:]  # ViennaRNA counts from 1
         return upper + upper.T
+
+    def best_structures(self, k: int) -> list[str]:
+        """Return the k structures of lowest energy in dot-bracket, best first, by ``subopt()``.
+
+        Fewer where the sequence has fewer.
+        """
+        compound = _compound(self.sequence, self.temperature, self.exponent)
+        found: list[str] = []
+        for above in ABOVE_BEST:
+            found = [solution.structure for solution in compound.subopt(above, 1)]
+            if len(found) >= k:
+                break
+        best = np.argsort(self.energies(found), kind="stable")[:k]
+        return [found[place] for place in best.tolist()]
 
     def log_partition_correction(self) -> float:
         """Return log(Σ exp(−β·E/kT) over all structures / Z of ``pf()``); 0 below 34 bases.
