@@ -71,8 +71,8 @@ def rewards(sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)) -> dict[str, Any]:
 
 def start_all(reward: StringReward, n: int) -> None:
     """Call until all workers have started."""
-    called = 0
-    while called == 0 or sum(worker.ready for worker in reward._pool._workers) < n:
+    called, pool = 0, reward._workers_pool()
+    while sum(worker.ready for worker in pool._workers) < n:
         reward([f"start {called + i}" for i in range(2 * n)])
         called += 2 * n
 

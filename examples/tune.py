@@ -130,6 +130,7 @@ def main(options: Options) -> tune.ResultGrid:
         )
     results = tuner.fit()
     best = results.get_best_result("total_variation", "min")
+    assert best.config is not None and best.metrics is not None
     print({name: best.config[name] for name in ("preset", "learning_rate")})
     print(f"exact total variation: {best.metrics['total_variation']:.4f}")
     return results

@@ -18,6 +18,7 @@ from block_sets import BLOCK_SETS, tilted
 from gfn_gym import GFNEnv, agents
 from gfn_gym.agents import Architecture, GFNAlgorithm, SoftDQN, as_policy
 from gfn_gym.agents.architectures import ARCHITECTURES, MLP
+from gfn_gym.agents.architectures.mlp import OneHotLinear
 from gfn_gym.agents.networks import QNetwork
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
@@ -411,3 +412,20 @@ def test_gymnasium_ids_and_environments_are_the_same():
     by_id = SoftDQN("MlpPolicy", "HypergridGFN-v0", seed=0)
     by_env = SoftDQN("MlpPolicy", gymnasium.make("HypergridGFN-v0"), seed=0)
     assert weights(by_id).equal(weights(by_env))
+
+
+def test_the_product_with_one_hot_states_is_the_sum_of_rows():
+    th.manual_seed(0)
+    layer = OneHotLinear([3, 2] * 10, 5)
+    assert layer.many_of_few_values
+    assert not OneHotLinear([20] * 12, 5).many_of_few_values
+    assert not OneHotLinear([2] * 11, 5).many_of_few_values
+    states = th.stack([th.randint(0, 3 - i % 2, (7,)) for i in range(20)], dim=1)
+    product = layer(states)
+    product.square().sum().backward()
+    gradient = layer.weight.grad.clone()
+    layer.many_of_few_values, layer.weight.grad = False, None
+    rows = layer(states)
+    rows.square().sum().backward()
+    assert th.allclose(product, rows, atol=1e-6)
+    assert th.allclose(gradient, layer.weight.grad, atol=1e-5)

@@ -90,8 +90,9 @@ class RaySource(Source):
         return [(self._under_way.pop(r), Built(*self._ray.get(r))) for r in ready]
 
     def close(self) -> None:
-        for reference in self._under_way:
-            self._ray.cancel(reference)
+        if self._ray.is_initialized():  # else it is over, and asking would start a new cluster
+            for reference in self._under_way:
+                self._ray.cancel(reference)
         self._under_way.clear()
 
 

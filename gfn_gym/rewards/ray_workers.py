@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -136,7 +135,7 @@ class _Actor:
     def kill(self) -> None:
         self.alive = False
         self.deadline = np.inf
-        with contextlib.suppress(Exception):  # Ray may have been shut down before
+        if self._ray.is_initialized():  # else it is over, and asking would start a new cluster
             self._ray.kill(self._actor)
 
 
