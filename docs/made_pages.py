@@ -11,10 +11,10 @@ import pkgutil
 from types import ModuleType
 
 import gfn_gym
-from gfn_gym import agents, evaluation, registration
+from gfn_gym import agents, evaluation, registration, rewards
 from gfn_gym.dag import DAG
 
-PUBLIC = (gfn_gym, evaluation, agents)
+PUBLIC = (gfn_gym, evaluation, rewards, agents)
 """Packages whose ``__all__`` is documented under their own name."""
 
 

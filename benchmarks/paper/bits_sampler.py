@@ -65,7 +65,7 @@ EXPERIMENT = Experiment(
     trajectories=201_216,
     every=25_152,  # 262 rounds of updates
 )
-QUICK = quick_version(EXPERIMENT, runs=runs(32), trajectories=3_840, every=1_920, seeds=(0,))
+QUICK = quick_version(EXPERIMENT, runs=runs(64), trajectories=3_840, every=1_920, seeds=(0,))
 
 if __name__ == "__main__":
     run_command(EXPERIMENT, QUICK)

@@ -60,6 +60,7 @@ def main() -> None:
         tensors = {key: torch.as_tensor(value) for key, value in observations.items()}
         with torch.no_grad():
             module = algorithm.get_module()
+            assert module is not None
             return module.forward_inference({"obs": tensors})["action_dist_inputs"]
 
     policy = policy_from_logits(dag, logits_of, observation=WithMask(Observer(dag)).observe)
