@@ -17,7 +17,8 @@ def check_annealing(annealing: Any, planning_simulations: int = 0) -> None:
             "the training after which it is 1, (0.25, 0.5)"
         )
     number("reward_annealing[0]", annealing[0], above=0, most=1)
-    number("reward_annealing[1]", annealing[1], above=0, most=1)
+    # At 1 the last round would still learn from another reward than R.
+    number("reward_annealing[1]", annealing[1], above=0, below=1)
     if planning_simulations:
         raise ValueError(
             f"reward_annealing={annealing!r} does not go with planning_simulations="

@@ -64,8 +64,8 @@ class GFNAlgorithm(TrainingLoop):
     up; ``preset=`` then works by itself.
 
     Args:
-        policy: "auto" for the domain's, "MlpPolicy", "TransformerPolicy", "BlockTreePolicy",
-            "SmallBlockTreePolicy", or a subclass of :class:`Architecture`.
+        policy: "auto" for the domain's, "MlpPolicy", "TransformerPolicy", "MixturePolicy",
+            "BlockTreePolicy", "SmallBlockTreePolicy", or a subclass of :class:`Architecture`.
         env: an environment id, a GFN environment, or a VecEnv of them.
         learning_rate: a number, or a function of the progress that remains, from 1 to 0.
         preset: the name of settings that were registered for this environment, or None.
@@ -94,6 +94,8 @@ class GFNAlgorithm(TrainingLoop):
     refused_arguments: ClassVar[dict[str, str]] = {}
     """Arguments of other algorithms that make no sense for this one, and why."""
     learnt_backward = False
+    reward_exponent = 1.0
+    """e, where R^e is learnt for the moment: see ``reward_annealing``."""
     on_policy: ClassVar[bool] = False
     """Whether only trajectories of the policy as it is can be learnt from."""
 
@@ -195,8 +197,8 @@ class GFNAlgorithm(TrainingLoop):
             unit(name, getattr(self, name))
         number("exploration_fraction", self.exploration_fraction, above=0)
         check_annealing(self.reward_annealing, getattr(self, "planning_simulations", 0))
-        number("pool_fraction", self.pool_fraction, above=0, most=1)
-        check_exploration(self.replay_pool, self.local_search, self.exploration_ladder)
+        exploration = self.replay_pool, self.local_search, self.pool_fraction
+        check_exploration(*exploration, self.exploration_ladder)
         if self.max_grad_norm is not None and self.max_grad_norm != np.inf:
             number("max_grad_norm", self.max_grad_norm, above=0)
         if self.learnt_backward and self.mdp.backward_policy is not None:
@@ -224,7 +226,7 @@ class GFNAlgorithm(TrainingLoop):
             dag=self.dag,
             architecture=cast(Any, self.policy_class),
             roles=self._roles(),
-            potential=self.mdp.potential_of if self.mdp.is_shaped else None,
+            shaped=self.mdp if self.mdp.is_shaped else None,
             observation=self.observation,
             **split_policy_kwargs(self.policy_kwargs),
         ).to(self.device)
@@ -240,6 +242,7 @@ class GFNAlgorithm(TrainingLoop):
             pool = ObjectPool(self.dag, self.replay_pool, np.random.default_rng(pool_seed))
             generator = np.random.default_rng(search_seed)
             self.exploration = PoolExploration(pool, self.local_search, generator)
+        self._pass_on_exponent()
         self.exploration_schedule = LinearSchedule(
             self.exploration_initial_eps, self.exploration_final_eps, self.exploration_fraction
         )
@@ -265,13 +268,15 @@ class GFNAlgorithm(TrainingLoop):
         self.mdp = batch.mdp
         self.replay_buffer.dag = self.policy.dag = self.dag  # which masks are derived from
         self.policy.observer = Observer(self.dag, self.observation)
-        self.policy.potential = self.mdp.potential_of if self.mdp.is_shaped else None
+        self.policy.shaped = self.mdp if self.mdp.is_shaped else None
         if not made_alike(before, self.mdp):
             self.replay_buffer.reset()
             self._collected = None
             if self.exploration is not None:
-                self.exploration.pool.dag = self.dag
                 self.exploration.reset()
+        if self.exploration is not None:
+            self.exploration.pool.dag = self.dag
+            self.exploration.forget_searches()
 
     @property
     def dag(self) -> DAG:
@@ -355,13 +360,22 @@ class GFNAlgorithm(TrainingLoop):
             self.logger.record(f"reward/{name}", value)
         super().dump_logs()
 
-    def _before_collecting(self) -> None:
-        progress = 1.0 - self._current_progress_remaining
+    def _begin_anew(self) -> None:
+        self.reward_exponent = exponent_at(self.reward_annealing, 0.0)
+        if self.exploration is not None:
+            self.exploration.forget_searches()
+
+    def _before_collecting(self, progress: float) -> None:
         self.policy.at_progress(progress)
         if self.exploration is not None:
             self.exploration.is_over = progress >= self.pool_fraction < 1
+        # It never falls, not even where a training goes on to a larger total.
         exponent = exponent_at(self.reward_annealing, progress)
-        self.replay_buffer.reward_exponent = self.policy.reward_exponent = exponent
+        self.reward_exponent = max(self.reward_exponent, exponent)
+        self._pass_on_exponent()
+
+    def _pass_on_exponent(self) -> None:
+        self.replay_buffer.reward_exponent = self.policy.reward_exponent = self.reward_exponent
 
     def _after_step(self, transition: Transition) -> None:
         if self.exploration is not None:

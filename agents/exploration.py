@@ -1,7 +1,7 @@
 """Exploration that keeps what was found: a pool of objects, local search, a ladder of ε.
 
-Off-policy agents may learn from any trajectory, so all of this composes with every one of them and
-leaves the optimum as it is.
+Off-policy agents may learn from any trajectory, so all of this composes with every one of them. The
+optimum stays as it is; what a limited network comes to depends on what it is shown.
 """
 
 from __future__ import annotations
@@ -22,14 +22,20 @@ from .vec_env import GFNVecEnv
 TAKEN_APART = 0.1  # the largest share of an object's steps that local search undoes
 
 
-def check_exploration(replay_pool: Any, local_search: Any, ladder: Any) -> None:
-    """Raise an error that names a bad one of the three arguments."""
+def check_exploration(replay_pool: Any, local_search: Any, pool_fraction: Any, ladder: Any) -> None:
+    """Raise an error that names a bad one of the four arguments."""
+    number("pool_fraction", pool_fraction, above=0, most=1)
     whole("replay_pool", replay_pool, least=0)
     number("local_search", local_search, least=0, below=1)
     if local_search and not replay_pool:
         raise ValueError(
             f"local_search={local_search!r} takes objects from a pool: give its size, "
-            "replay_pool=100, for example"
+            "replay_pool=100, for example, or local_search=0"
+        )
+    if pool_fraction < 1 and not replay_pool:
+        raise ValueError(
+            f"pool_fraction={pool_fraction!r} is the share of the training that has a pool: give "
+            "its size, replay_pool=100, for example, or leave pool_fraction at 1"
         )
     if ladder is None:
         return
@@ -79,6 +85,10 @@ class PoolExploration:
         self.finished = 0  # trajectories since the last replay
         self.searching = np.zeros(0, dtype=bool)  # (n_envs,), which of them began at a part
         self._rebuilt: list[tuple[States, Floats]] = []  # by them, since the last replay
+
+    def forget_searches(self) -> None:
+        """The environments start anew: none of them goes on with a part of an object."""
+        self.searching = np.zeros(0, dtype=bool)
 
     def after_step(
         self, env: GFNVecEnv, transition: Transition, backward: MDP, buffer: Any
@@ -145,5 +155,6 @@ class PoolExploration:
         """Take back what :meth:`state_dict` gave."""
         self.pool.load_state_dict(state["pool"])
         self.generator.bit_generator.state = state["generator"]
-        self.finished, self.searching = state["finished"], state["searching"]
-        self._rebuilt = [(states, log_reward) for states, log_reward in state["rebuilt"]]
+        self.finished = state["finished"]
+        self.searching = state.get("searching", self.searching)  # not in earlier checkpoints
+        self._rebuilt = [(states, log_r) for states, log_r in state.get("rebuilt", ())]

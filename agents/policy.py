@@ -16,7 +16,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import nn
 
 from gfn_gym.dag import DAG, Actions, Floats, Mask, States
-from gfn_gym.mdp import Potential, sample_from_log_probs
+from gfn_gym.mdp import MDP, sample_from_log_probs
 from gfn_gym.observation import Observer
 
 from . import targets
@@ -77,7 +77,7 @@ class GFNPolicy(BasePolicy):
         dag: the DAG, which is saved with the policy.
         architecture: what reads the states; each network has one of its own.
         roles: which networks there are.
-        potential: Φ of the decision process, with Φ(s0) = 0, which values are shifted by; None: 0.
+        shaped: a decision process with a potential, which values are shifted by; None: none.
         observation: the form of the observations, see :class:`gfn_gym.observation.Observer`.
         optimizer_class, optimizer_kwargs: torch's; Adam with the fused kernel by default.
         architecture_kwargs: settings of the architecture, by name.
@@ -104,7 +104,8 @@ class GFNPolicy(BasePolicy):
         dag: DAG,
         architecture: Callable[..., Architecture],
         roles: Roles,
-        potential: Potential | None = None,
+        shaped: MDP | None = None,
+        reward_exponent: float = 1.0,
         observation: str = "onehot",
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
@@ -118,8 +119,8 @@ class GFNPolicy(BasePolicy):
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
         )
-        self.dag, self.roles, self.potential = dag, roles, potential
-        self.reward_exponent = 1.0
+        self.dag, self.roles, self.shaped = dag, roles, shaped
+        self.reward_exponent = reward_exponent
         self.observer = Observer(dag, observation)
         self.architecture, self.architecture_kwargs = architecture, architecture_kwargs or {}
         _check_settings(architecture, self.architecture_kwargs)
@@ -209,15 +210,15 @@ class GFNPolicy(BasePolicy):
     ) -> th.Tensor:
         """The same by another network of these values, such as the target network."""
         flow = network.edge_log_flow(*self.tensors(states, mask))
-        if self.potential is None:
+        if self.shaped is None:
             return flow
         return flow + self.to_tensor(self.shift(states)).to(flow.dtype)[:, None]
 
     def shift(self, states: States) -> Floats:
         """What learnt values lack of log F under a potential: e·Φ(s), float64 (n,)."""
-        if self.potential is None:
+        if self.shaped is None:
             return np.zeros(len(states))
-        return self.reward_exponent * self.potential(states)
+        return self.reward_exponent * self.shaped.potential_of(states)
 
     def _check_states(self, states: States) -> None:
         space = self.dag.state_space
@@ -278,7 +279,8 @@ class GFNPolicy(BasePolicy):
             "dag": self.dag,
             "architecture": self.architecture,
             "roles": self.roles,
-            "potential": self.potential,
+            "shaped": self.shaped,
+            "reward_exponent": self.reward_exponent,
             "observation": self.observer.name,
             "optimizer_class": self.optimizer_class,
             "optimizer_kwargs": self.optimizer_kwargs,

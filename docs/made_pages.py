@@ -18,8 +18,8 @@ PUBLIC = (gfn_gym, evaluation, rewards, agents)
 """Packages whose ``__all__`` is documented under their own name."""
 
 
-MOVED = ("gfn_gym.evaluation.molecules",)
-"""Modules that are only the old place of something, and warn when they are imported."""
+MOVED = ("gfn_gym.evaluation.molecules", "gfn_gym.envs.molecule.resilient")
+"""Modules that are only the old place of something."""
 
 
 def domains() -> dict[type[DAG], list[str]]:

@@ -12,6 +12,7 @@ from gfn_gym.agents import (
     DetailedBalance,
     EntropicPPO,
     FlowMatching,
+    GFNPolicy,
     MunchausenDQN,
     SoftActorCritic,
     SoftDQN,
@@ -46,8 +47,7 @@ def test_the_exponent_rises_linearly_to_one() -> None:
 
 @pytest.mark.parametrize("algorithm", EVERY)
 def test_batches_hold_the_reward_of_the_moment(algorithm: Any) -> None:
-    kwargs: dict[str, Any] = {"reward_annealing": (0.25, 1.0)}
-    model = make(algorithm, potential="dag", **kwargs)
+    model = make(algorithm, potential="dag", reward_annealing=(0.25, 0.999))
     model.learn(total_trajectories=40)
     buffer = model.replay_buffer
     assert 0.8 < buffer.reward_exponent < 1.0
@@ -83,7 +83,7 @@ def finished(model: Any) -> Any:
 
 @pytest.mark.parametrize("potential", [None, "dag"])
 def test_half_way_the_sampler_is_that_of_the_annealed_reward(potential: Any) -> None:
-    model = make(SoftDQN, potential=potential, reward_annealing=(0.5, 1.0), learning_rate=3e-3)
+    model = make(SoftDQN, potential=potential, reward_annealing=(0.5, 0.999), learning_rate=3e-3)
     model._set_horizon(None, 10**9, True)  # so long that e stays at a half
     model.learn(total_trajectories=10**9, callback=stop_after(4_000))
     annealed = Hypergrid(2, 4, reward=lambda states: 0.5 * GRID.log_reward(states))
@@ -130,12 +130,59 @@ def test_a_checkpoint_goes_on_alike(algorithm: Any, tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "settings",
+    [
+        {"reward_annealing": (0.25, 0.99)},
+        {"replay_pool": 6, "local_search": 0.3, "pool_fraction": 0.45},
+    ],
+)
+def test_a_round_that_was_stopped_goes_on_alike(settings: Any, tmp_path: Any) -> None:
+    kwargs = {"learning_starts": 16, "batch_size": 16, **settings}
+    whole = make(SoftDQN, **kwargs).learn(total_trajectories=96)
+    half = make(SoftDQN, **kwargs)
+    half.learn(total_trajectories=96, callback=stop_after(46))  # inside a round of four
+    half.save_checkpoint(tmp_path / "c.zip")
+    resumed = SoftDQN.resume(tmp_path / "c.zip").learn()
+    states = solve(GRID).graph.states
+    assert np.array_equal(resumed.policy.log_probs(states), whole.policy.log_probs(states))
+
+
+def test_flows_half_way_are_saved(tmp_path: Any) -> None:
+    model = make(SoftDQN, potential="dag", reward_annealing=(0.25, 0.9))
+    model.learn(total_trajectories=96, callback=stop_after(48))
+    states = solve(GRID).graph.states
+    log_flow = model.policy.log_flow(states)
+    assert model.reward_exponent < 0.8
+    model.save(tmp_path / "m")
+    model.save_checkpoint(tmp_path / "c.zip")
+    model.policy.save(tmp_path / "p")
+    loaded = SoftDQN.load(tmp_path / "m").policy, SoftDQN.resume(tmp_path / "c.zip").policy
+    for policy in (*loaded, GFNPolicy.load(tmp_path / "p")):
+        assert np.array_equal(policy.log_flow(states), log_flow)
+
+
+def test_the_exponent_does_not_fall_where_training_goes_on() -> None:
+    model = make(SoftDQN, reward_annealing=(0.25, 0.5)).learn(total_trajectories=40)
+    seen: list[float] = []
+    model.learn(
+        total_trajectories=160,
+        reset_num_timesteps=False,
+        callback=lambda *_: seen.append(model.reward_exponent) is None,
+    )
+    assert set(seen) == {1.0}
+    model.learn(
+        total_trajectories=8, callback=lambda *_: seen.append(model.reward_exponent) is None
+    )
+    assert 0.25 in seen  # another training begins anew
+
+
+@pytest.mark.parametrize(
     ("kwargs", "message"),
     [
         ({"reward_annealing": 0.5}, r"reward_annealing=0\.5 must be None, or the first exponent"),
         ({"reward_annealing": (0.0, 0.5)}, r"reward_annealing\[0\]=0\.0 must be"),
         ({"reward_annealing": (0.5, 0)}, r"reward_annealing\[1\]=0 must be"),
-        ({"reward_annealing": (0.5, 1.5)}, r"reward_annealing\[1\]=1\.5 must be"),
+        ({"reward_annealing": (0.5, 1.0)}, r"reward_annealing\[1\]=1\.0 must be"),
         (
             {"reward_annealing": (0.5, 0.5), "planning_simulations": 4},
             r"reward_annealing=\(0\.5, 0\.5\) does not go with planning_simulations=4",

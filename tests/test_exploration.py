@@ -127,7 +127,7 @@ def test_they_are_drawn_by_the_backward_policy() -> None:
     mdp = MDP(GRID, mostly_the_first)
     objects = np.tile([1, 1], (2_000, 1))
     drawn = trajectories_to(mdp, mdp, objects, np.zeros(2_000), np.random.default_rng(0))
-    undone_last = [t.actions[1] for t in drawn]  # the last step but for the stop
+    undone_last = [t.actions[1] for t in drawn]  # the last step except the stop
     assert np.mean(np.array(undone_last) == 0) == pytest.approx(0.9, abs=0.03)
 
 
@@ -247,18 +247,38 @@ def test_after_its_share_of_the_training_the_pool_rests() -> None:
     model.learn(total_trajectories=200)
     exploration = model.exploration
     assert exploration.is_over and not exploration.searching.any()
-    assert exploration.replay(model.mdp, model.mdp, True) == [] or exploration.finished == 0
+    exploration.replay(model.mdp, model.mdp, True)  # what was rebuilt before
     exploration.finished = 5
     assert exploration.replay(model.mdp, model.mdp, True) == []
-    model.learn(total_trajectories=20)  # anew
-    assert not model.exploration.is_over or model._episode_num >= 10
+
+    began = []
+    model.learn(
+        total_trajectories=20, callback=lambda *_: began.append(exploration.is_over) is None
+    )
+    assert not began[0] and began[-1]  # another training has a pool again
 
 
 def test_without_them_nothing_changes() -> None:
-    plain = make(replay_pool=0).learn(total_trajectories=40)
-    assert plain.exploration is None
-    ladder = make(replay_pool=0, exploration_ladder=(1e-12, 1e-12)).learn(total_trajectories=40)
-    assert ladder.num_timesteps > 0
+    settings = {"replay_pool": 0, "learning_starts": 16, "batch_size": 16}
+    plain = make(**settings).learn(total_trajectories=80)
+    off = make(
+        **settings, exploration_ladder=None, local_search=0.0, pool_fraction=1.0,
+        reward_annealing=None,
+    ).learn(total_trajectories=80)  # fmt: skip
+    assert plain.exploration is None and off.exploration is None
+    states = solve(GRID).graph.states
+    assert np.array_equal(plain.policy.log_probs(states), off.policy.log_probs(states))
+
+
+def test_environments_that_start_anew_go_on_with_no_search() -> None:
+    model = make(local_search=0.99, learning_starts=10_000).learn(total_trajectories=40)
+    assert model.exploration.searching.any()
+    model._begin_anew()  # as learn() does unless it goes on
+    assert not model.exploration.searching.any()
+    model.exploration.searching = np.ones(4, dtype=bool)
+    model.set_env(GFNEnv(Hypergrid(2, 4)))  # made alike: the pool stays
+    assert not model.exploration.searching.any() and len(model.exploration.pool)
+    assert model.exploration.pool.dag is model.dag
 
 
 # ---- the ladder ---------------------------------------------------------------------------------
@@ -302,6 +322,10 @@ def test_each_environment_explores_at_its_own_rate() -> None:
         ({"exploration_ladder": (0.0, 0.3)}, r"exploration_ladder\[0\]=0\.0 must be"),
         ({"exploration_ladder": (0.5, 0.3)}, r"exploration_ladder\[1\]=0\.3 must be"),
         ({"pool_fraction": 0.0}, "pool_fraction=0.0 must be"),
+        (
+            {"replay_pool": 0, "pool_fraction": 0.5},
+            "pool_fraction=0.5 is the share of the training",
+        ),
         ({"pool_fraction": 1.5}, "pool_fraction=1.5 must be"),
     ],
 )

@@ -257,7 +257,7 @@ def test_the_sampler_of_bits_is_measured() -> None:
     # Always the same object of log R = 0: the ELBO is 0.
     assert row["elbo_gap"] == pytest.approx(np.log(n_modes) + 16 * np.log1p(np.exp(-2)))
     uniform = metrics(as_policy(model))
-    assert uniform["mode_distance"] > 3 and uniform["elbo_gap"] > row["elbo_gap"] - 10
+    assert uniform["mode_distance"] > 3 and uniform["elbo_gap"] > row["elbo_gap"]
 
 
 def test_a_lowered_total_is_where_it_stops(tmp_path: Path) -> None:

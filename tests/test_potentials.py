@@ -254,7 +254,7 @@ def test_another_potential_makes_replayed_rewards_stale() -> None:
     model = SoftDQN("MlpPolicy", GFNEnv(Hypergrid(2, 4)), seed=0).learn(total_trajectories=32)
     assert model.replay_buffer.size()
     model.set_env(GFNEnv(Hypergrid(2, 4), potential="dag"))
-    assert model.policy.potential is not None and not model.replay_buffer.size()
+    assert model.policy.shaped is not None and not model.replay_buffer.size()
 
 
 def test_environments_with_a_potential_can_be_pickled() -> None:

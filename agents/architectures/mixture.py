@@ -39,11 +39,12 @@ class Mixture(Architecture):
         experts: K; more than the modes that are to be told apart.
         rank: of the words' embedding.
         prior_after: share of the training after which the experts' weights are learnt.
-        step_value: what a step is worth at first: how much larger log F is, under a potential, with
-            one position less filled, besides the number of ways.
+        step_value: what a step is worth at first: how much larger log F is with one position fewer
+            filled, besides the number of ways; under a potential, if there is one.
 
     Raises:
-        TypeError: the DAG is of another kind.
+        TypeError: the DAG is of another kind, or forbids some word of an empty position, as one
+            that is filled from left to right does.
         ValueError: a size below 1, a share outside [0, 1].
     """
 
@@ -63,6 +64,11 @@ class Mixture(Architecture):
         self.step_value = number("step_value", step_value)
         self.register_buffer("progress", th.zeros(()))
         self.n_positions, self.n_words = positions_and_words(dag, "MixturePolicy")
+        if not dag.action_mask(dag.initial_states(1)).all():
+            raise TypeError(
+                f"MixturePolicy fills positions in any order with any word, but {dag!r} forbids "
+                'some at first: "TransformerPolicy" and "MlpPolicy" take it'
+            )
         self.experts, rank = whole("experts", experts, least=1), whole("rank", rank, least=1)
         self.words = nn.Parameter(th.randn(rank, self.n_words))
         self.coordinates = nn.Parameter(

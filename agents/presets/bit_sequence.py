@@ -65,11 +65,12 @@ LARGE = 64  # bits, from which on there are modes to find
 
 
 def fast_at_large(dag: BitSequence) -> dict[str, Any]:
-    """What wins at n = 120, k = 8, with the potential (benchmarks/paper/bits_sampler.py).
+    """What wins at n = 120, k = 8 under the potential (benchmarks/paper/bits_sampler.py).
 
-    A mixture of products, because what R/Z is near far modes is one. Half of the trajectories
-    search around the best objects found, and each of these is replayed, until three quarters of
-    the training; the rest is the policy's own, which makes its samples as spread as R/Z's.
+    A mixture of products, because R/Z is nearly one where modes lie far apart. For three quarters
+    of the training, half of the trajectories search around the best objects found, and these are
+    replayed; after that the policy learns from its own trajectories alone, which makes its samples
+    as diverse as those of R/Z. Without the potential it has not been seen to win.
     """
     one_word = dag.k * math.log1p(math.exp(-dag.reward_exponent))  # log Z of a mode, a word's part
     return {

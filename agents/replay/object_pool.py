@@ -98,7 +98,7 @@ def trajectories_to(
     """Draw a complete trajectory to each finished object (n, d) backwards by P_B.
 
     Args:
-        mdp: the decision process, of which the log P_B are that are stored with it.
+        mdp: the decision process whose log P_B are stored.
         backward: the same with the P_B that draws.
         objects: (n, d).
         log_reward: (n,), log R of them, which is not asked for again.

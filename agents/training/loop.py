@@ -48,6 +48,7 @@ class TrainingLoop(OffPolicyAlgorithm):
     _credit = 0  # steps or trajectories collected that no update has used yet
     _fresh = 0  # transitions collected since the last round of updates was due
     _total_trajectories: int | None = None
+    _round_progress: float | None = None  # the share of the training before this round
     _collection: Collection | None = None  # while others collect
     _collected: dict[str, Any] | None = None  # what they left: its state
 
@@ -122,7 +123,9 @@ class TrainingLoop(OffPolicyAlgorithm):
     def _collect_and_train(self, callback: BaseCallback, log_interval: int | None) -> None:
         train_freq = cast(TrainFreq, self.train_freq)
         while self._progress() < 1:
-            self._before_collecting()
+            if self._round_progress is None:  # else this goes on with a round that was stopped
+                self._round_progress = self._progress()
+            self._before_collecting(self._round_progress)
             if self._collection is not None:
                 rollout = self._collection.collect_rollout(callback, log_interval)
             else:
@@ -134,7 +137,7 @@ class TrainingLoop(OffPolicyAlgorithm):
             if self._warmed_up():
                 steps = self.gradient_steps
                 self.train(steps if steps >= 0 else self._fresh, self.batch_size)
-            self._fresh = 0
+            self._fresh, self._round_progress = 0, None
 
     def _set_horizon(self, timesteps: int | None, trajectories: int | None, reset: bool) -> bool:
         """Fix the totals before SB3's set-up; return whether to start counting anew."""
@@ -153,6 +156,8 @@ class TrainingLoop(OffPolicyAlgorithm):
         check_totals(timesteps, trajectories)
         if reset:
             self.num_timesteps = self._episode_num = self._credit = self._fresh = 0
+            self._begin_anew()
+        self._round_progress = None
         self._total_timesteps = self.num_timesteps + (timesteps or 0)
         self._total_trajectories = (
             None if trajectories is None else self._episode_num + trajectories
@@ -240,8 +245,11 @@ class TrainingLoop(OffPolicyAlgorithm):
         callback.on_rollout_end()
         return RolloutReturn(steps * env.num_envs, episodes, continue_training=due)
 
-    def _before_collecting(self) -> None:
-        """Do what is to be done before collecting for the next round of updates."""
+    def _begin_anew(self) -> None:
+        """Do what is to be done where a training begins, and does not go on."""
+
+    def _before_collecting(self, progress: float) -> None:
+        """Do what is to be done before collecting for a round, after that share of the training."""
 
     def _after_step(self, transition: Transition) -> None:
         """Do what is to be done with a step that is stored, its environments reset."""

@@ -62,10 +62,10 @@ EXPERIMENT = Experiment(
     ],
     measure=bits_sampler,
     metric="elbo_gap",
-    trajectories=150_912,
+    trajectories=201_216,
     every=25_152,  # 262 rounds of updates
 )
-QUICK = quick_version(EXPERIMENT, runs=runs(32), trajectories=3_840, every=1_920, seeds=(0,))
+QUICK = quick_version(EXPERIMENT, runs=runs(64), trajectories=3_840, every=1_920, seeds=(0,))
 
 if __name__ == "__main__":
     run_command(EXPERIMENT, QUICK)
