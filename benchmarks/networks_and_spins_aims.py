@@ -132,7 +132,7 @@ def spins(beta: float) -> Aim:
     return Aim(
         name=f"spins-9-{beta}",
         make=partial(torus, 9, beta),
-        trajectories=8_000,
+        trajectories=40_000,
         measure=spin_errors,
         samples=6_000,
         chains=["Metropolis", "Wolff"],

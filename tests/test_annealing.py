@@ -164,15 +164,14 @@ def test_flows_half_way_are_saved(tmp_path: Any) -> None:
 def test_the_exponent_does_not_fall_where_training_goes_on() -> None:
     model = make(SoftDQN, reward_annealing=(0.25, 0.5)).learn(total_trajectories=40)
     seen: list[float] = []
-    model.learn(
-        total_trajectories=160,
-        reset_num_timesteps=False,
-        callback=lambda *_: seen.append(model.reward_exponent) is None,
-    )
+
+    def look(*_: Any) -> bool:
+        seen.append(model.reward_exponent)
+        return True
+
+    model.learn(total_trajectories=160, reset_num_timesteps=False, callback=look)
     assert set(seen) == {1.0}
-    model.learn(
-        total_trajectories=8, callback=lambda *_: seen.append(model.reward_exponent) is None
-    )
+    model.learn(total_trajectories=8, callback=look)
     assert 0.25 in seen  # another training begins anew
 
 

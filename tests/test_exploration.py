@@ -251,15 +251,18 @@ def test_after_its_share_of_the_training_the_pool_rests() -> None:
     exploration.finished = 5
     assert exploration.replay(model.mdp, model.mdp, True) == []
 
-    began = []
-    model.learn(
-        total_trajectories=20, callback=lambda *_: began.append(exploration.is_over) is None
-    )
+    began: list[bool] = []
+
+    def look(*_: Any) -> bool:
+        began.append(exploration.is_over)
+        return True
+
+    model.learn(total_trajectories=20, callback=look)
     assert not began[0] and began[-1]  # another training has a pool again
 
 
 def test_without_them_nothing_changes() -> None:
-    settings = {"replay_pool": 0, "learning_starts": 16, "batch_size": 16}
+    settings: dict[str, Any] = {"replay_pool": 0, "learning_starts": 16, "batch_size": 16}
     plain = make(**settings).learn(total_trajectories=80)
     off = make(
         **settings, exploration_ladder=None, local_search=0.0, pool_fraction=1.0,
