@@ -155,7 +155,7 @@ def chains(args: Chains) -> None:
 
 
 def walk(method: str, dag: Any, seconds: float, seed: int = 0) -> Any:
-    """The states that a Markov chain of the examples visits in so many CPU seconds."""
+    """The states that a Markov chain of the examples visits in that many CPU seconds."""
     if str(EXAMPLES) not in sys.path:
         sys.path.append(str(EXAMPLES))
     module, name = CHAINS[method]

@@ -249,7 +249,7 @@ def lag(
 
 
 class Curve(BaseCallback):
-    """Exact total variation every so many trajectories."""
+    """Exact total variation at regular numbers of trajectories."""
 
     def __init__(self, metrics: Any, every: int):
         super().__init__()

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from halfway import resumed_half_way
 
 from gfn_gym import GFNEnv
 from gfn_gym.agents import (
@@ -17,7 +18,6 @@ from gfn_gym.agents import (
     SoftActorCritic,
     SoftDQN,
     SubTrajectoryBalance,
-    TrainingCheckpoint,
     TrajectoryBalance,
     as_policy,
 )
@@ -114,17 +114,7 @@ def test_a_checkpoint_goes_on_alike(algorithm: Any, tmp_path: Any) -> None:
     if algorithm is SoftDQN:
         kwargs |= {"learning_starts": 16, "batch_size": 16}
     whole = make(algorithm, **kwargs).learn(total_trajectories=80)
-    half = make(algorithm, **kwargs)
-
-    class Stop(TrainingCheckpoint):
-        def _on_rollout_start(self) -> None:
-            super()._on_rollout_start()
-            if self.model._episode_num >= 40:
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        half.learn(total_trajectories=80, callback=Stop(tmp_path / "c.zip", (4, "episode")))
-    resumed = algorithm.resume(tmp_path / "c.zip").learn()
+    resumed = resumed_half_way(make(algorithm, **kwargs), 80, tmp_path / "c.zip")
     states = solve(GRID).graph.states
     assert np.array_equal(resumed.policy.log_probs(states), whole.policy.log_probs(states))
 

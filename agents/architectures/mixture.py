@@ -136,7 +136,7 @@ class EncodedPositions(NamedTuple):
 
     Attributes:
         log_gamma: (n, K), how much each expert has to say.
-        log_words: (d·W, K), log θ.
+        log_words, theta: (d·W, K), log θ and θ.
         n_filled: int64 (n,), positions that are filled.
     """
 

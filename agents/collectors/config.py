@@ -120,8 +120,8 @@ class RayCollectors(Collectors):
             then the same for the same seed, ``n`` and ``n_envs``, on any cluster. Otherwise
             trajectories are learnt from as they come.
         publish_every: updates between two versions of the weights.
-        max_lag: a trajectory is learnt from at most so many updates after the policy that built it;
-            of what would become older, the learner waits for. Logged as ``collect/lag``.
+        max_lag: a trajectory is learnt from at most this many updates after the policy that built
+            it; of what would become older, the learner waits for. Logged as ``collect/lag``.
         asynchronous_rewards: go on while slow rewards are computed. Nothing is learnt from a
             trajectory before its reward is known.
         max_pending: trajectories that wait for a reward, at most.

@@ -68,7 +68,7 @@ class Inbox:
             self.pending.append(built.at(unknown))
 
     def take(self, trajectories: int, edges: int | None = None) -> Built:
-        """Hand out at most so many trajectories, and no more than it takes to so many edges."""
+        """Hand out at most this many trajectories, and no more than make up this many edges."""
         self.ready.sort(key=lambda built: int(built.versions[0]))  # each is of one version
         taken: list[Built] = []
         while self.ready and trajectories > 0 and (edges is None or edges > 0):

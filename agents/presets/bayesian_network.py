@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .common import MUNCHAUSEN
 from .hypergrid import FAST as FAST_HYPERGRID
-from .hypergrid import MUNCHAUSEN
 from .hypergrid import PRESETS as HYPERGRID
 
 # The hypergrid's; with potential="dag" five nodes came to a total variation of 0.0077 after 400,000

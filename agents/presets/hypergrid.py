@@ -8,7 +8,7 @@ from typing import Any
 from stable_baselines3.common.utils import LinearSchedule
 from torch import nn
 
-from .common import ENTROPIC_PPO, flow_matching
+from .common import ENTROPIC_PPO, MUNCHAUSEN, flow_matching
 
 # arXiv:2310.12934, its public code at commit 4347320.
 PAPER: dict[str, Any] = {
@@ -55,8 +55,6 @@ PAPER_BALANCE: dict[str, Any] = {
     "train_freq": (16, "episode"),
     "gradient_steps": 1,
 }
-
-MUNCHAUSEN = {"munchausen_alpha": 0.15, "munchausen_l0": -100.0}
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {

@@ -4,7 +4,7 @@
     python benchmarks/paper/binding_modes.py draw
 
 Our agents (in any order of writing), a genetic algorithm and random words ask for the scores of
-words, of each once: what a laboratory pays for. After every so many calls, of all words asked for
+words, of each once: what a laboratory pays for. At regular numbers of calls, of all words asked for
 so far that score at least the threshold: the local optima (no word that differs in one base scores
 as much), and the modes, greedily from the best down, three or more bases apart; the mean score of
 the best 100, and how unlike these are, the mean Hamming distance of two. Neighbors are asked for by
