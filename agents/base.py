@@ -358,6 +358,8 @@ class GFNAlgorithm(TrainingLoop):
         reward = slow_reward_of(self.dag)
         for name, value in (reward.progress() if reward is not None else {}).items():
             self.logger.record(f"reward/{name}", value)
+        if self._collection is not None:
+            self.logger.record("collect/repeated", self._collection.repeated)
         super().dump_logs()
 
     def _begin_anew(self) -> None:

@@ -39,7 +39,17 @@ from gfn_gym.rewards import RayWorkers, StringReward
 
 RESULTS = Path(__file__).parent / "results" / "ray_faults.json"
 NODE = {"num_cpus": 3}
+PROCESSES = {"collector": "ray::_do", "worker": "ray::_Caller.call"}  # Ray names them so, at work
 FAULTS = 10
+SECONDS = 0.2  # of a call of the reward
+
+
+class Words(Sequence):
+    """Words of four letters whose trajectories take a while, as by a large policy."""
+
+    def step(self, states: Any, actions: Any) -> Any:
+        time.sleep(0.02)
+        return super().step(states, actions)
 
 
 class Slow:
@@ -74,7 +84,7 @@ def train(
         model, totals = TrajectoryBalance.resume(path, trusted=True), {}
     else:
         workers = RayWorkers(4, num_cpus=0.5, retries=20)
-        dag = Sequence("ABCD", 5, reward=StringReward(Slow(folder, 0.05), workers=workers))
+        dag = Words("ABCD", 5, reward=StringReward(Slow(folder, SECONDS), workers=workers))
         model = TrajectoryBalance(
             "MlpPolicy", GFNEnv(dag), n_envs=16, learning_rate=3e-3, seed=seed,
             policy_kwargs={"net_arch": [64, 64]},
@@ -90,7 +100,10 @@ def train(
     outcome = {
         "trajectories": model._episode_num,
         "total_variation": round(exact["total_variation"], 4),
+        "updates": model._n_updates,
         "repeated": reward.repeated,
+        "tasks": model._collected["tasks"],
+        "tasks_repeated": model._collected["repeated"],
         "failures": dict(reward.failures),
     }
     (folder / "outcome.json").write_text(json.dumps(outcome))
@@ -131,23 +144,57 @@ def lose_node(cluster: Any) -> bool:
     return True
 
 
-class Faults(BaseCallback):
+class Faults:
     """Has a fault happen ten times, at random moments some seconds apart.
 
-    In the main thread, where alone a node can be started.
+    Args:
+        fault: tries, and tells whether it has happened.
+        seconds: between two, on average.
+
+    Attributes:
+        moments: when, in seconds from the beginning.
     """
 
     def __init__(self, fault: Callable[[], bool], seconds: float):
-        super().__init__()
         self.fault, self.seconds = fault, seconds
         self.moments: list[float] = []
         self.generator = np.random.default_rng()
-        self.start = self.due = time.monotonic()
+        self.start = time.monotonic()
+        self.due = self.start + self.generator.uniform(0, 2 * seconds)
 
-    def _on_step(self) -> bool:
+    def happen(self) -> None:
+        """If it is time, try."""
         if time.monotonic() >= self.due and len(self.moments) < FAULTS and self.fault():
             self.moments.append(round(time.monotonic() - self.start, 1))
             self.due = time.monotonic() + self.generator.uniform(0, 2 * self.seconds)
+
+    @contextlib.contextmanager
+    def meanwhile(self) -> Iterator[None]:
+        """In a thread of their own, whatever the learner is at."""
+        over = threading.Event()
+
+        def run() -> None:
+            while not over.wait(0.01):
+                self.happen()
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+class OnSteps(BaseCallback):
+    """Faults in the main thread, where alone a node can be started."""
+
+    def __init__(self, faults: Faults):
+        super().__init__()
+        self.faults = faults
+
+    def _on_step(self) -> bool:
+        self.faults.happen()
         return True
 
 
@@ -213,16 +260,16 @@ def part(name: str, seed: int, trajectories: int, seconds: float) -> dict[str, A
     with tempfile.TemporaryDirectory() as path, nodes_of_this_machine(NODE, NODE) as cluster:
         folder = Path(path)
         arguments = folder, seed, trajectories, cluster.address
-        faults: dict[str, Callable[[], bool]] = {
-            "collector": lambda: kill_one(cluster, "ray::_do"),
-            "worker": lambda: kill_one(cluster, "ray::_Caller.call"),
-            "node": lambda: lose_node(cluster),
-        }
         moments: list[float] = []
-        if name in faults:
-            happening = Faults(faults[name], seconds)
-            train(*arguments, happening)
-            moments = happening.moments
+        if name in PROCESSES:
+            kills = Faults(lambda: kill_one(cluster, PROCESSES[name]), seconds)
+            with kills.meanwhile():
+                train(*arguments)
+            moments = kills.moments
+        elif name == "node":
+            losses = Faults(lambda: lose_node(cluster), seconds)
+            train(*arguments, OnSteps(losses))
+            moments = losses.moments
         elif name == "learner":
             moments = learner_killed(*arguments)
         elif name == "slow":
@@ -235,6 +282,7 @@ def part(name: str, seed: int, trajectories: int, seconds: float) -> dict[str, A
         outcome = json.loads((folder / "outcome.json").read_text())
         outcome |= calls_of(folder) | {"faults": len(moments), "after_seconds": moments}
     outcome["seconds"] = round(time.perf_counter() - start, 1)
+    outcome["load"] = round(os.getloadavg()[0], 1)
     assert outcome["trajectories"] == trajectories, outcome
     assert not outcome["failures"], outcome
     return outcome
@@ -248,7 +296,7 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all by default")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--trajectories", type=int, default=8000)
-    parser.add_argument("--seconds", type=float, default=5.0, help="between faults, on average")
+    parser.add_argument("--seconds", type=float, default=2.5, help="between faults, on average")
     parser.add_argument("--train", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.train:

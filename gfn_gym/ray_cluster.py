@@ -32,6 +32,19 @@ def connected(address: str | None = None) -> Any:
     return ray
 
 
+def losses(ray: Any) -> tuple[type[Exception], ...]:
+    """Errors of Ray that say that a process or a node is lost, and no task is to blame."""
+    errors = ray.exceptions
+    return (
+        errors.RayActorError,
+        errors.WorkerCrashedError,
+        errors.LocalRayletDiedError,
+        errors.NodeDiedError,
+        errors.ObjectLostError,
+        errors.OutOfMemoryError,
+    )
+
+
 @contextmanager
 def nodes_of_this_machine(*nodes: dict[str, Any]) -> Iterator[Any]:
     """A cluster of several nodes that are processes of this machine, to test and to try with.

@@ -255,6 +255,7 @@ def test_learning_goes_on_while_rewards_are_computed(tmp_path: Path) -> None:
         _, log = map(json.loads, (tmp_path / "progress.json").read_text().splitlines())
         assert log["reward/calls"] == reward.calls and log["reward/failures"] == 0
         assert log["reward/calls_per_second"] > 0 and log["collect/lag"] >= 0
+        assert log["collect/repeated"] == 0
     finally:
         reward.close()
 

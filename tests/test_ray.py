@@ -210,6 +210,8 @@ def test_synchronous_numbers_are_the_same_whatever_dies(cluster: Any) -> None:
     assert model._episode_num == 320 and model._n_updates == 20 and kill.killed.is_set()
     first, second = map(parameters, runs)
     assert all((a == b).all() for a, b in zip(first, second, strict=True))
+    undisturbed, disturbed = (model._collected["repeated"] for model in runs)
+    assert undisturbed == 0 and 1 <= disturbed <= 2  # the next may be sent before it is known
 
 
 def test_entropic_ppo_collects_in_rounds(cluster: Any) -> None:

@@ -31,13 +31,14 @@ class Collection:
 
     Attributes:
         tasks: how many were given out so far; a task's number decides its seed.
+        repeated: how many were done again since their process or node was lost.
         inbox: what has come back and is not learnt from yet.
     """
 
     def __init__(self, model: GFNAlgorithm, config: Collectors):
         config.check(model)
         self.model, self.config = model, config
-        self.tasks = 0
+        self.tasks, self._repeated_before = 0, 0
         self._entropy = int(np.random.SeedSequence(model.seed).entropy)  # type: ignore[arg-type]
         reward = slow_reward_of(model.dag) if config.asynchronous_rewards else None
         self.inbox = Inbox(model.dag, reward)
@@ -206,6 +207,10 @@ class Collection:
         self._source.start(task)
         self.tasks += 1
 
+    @property
+    def repeated(self) -> int:
+        return self._repeated_before + self._source.repeated
+
     def _version(self) -> int:
         return self.model._n_updates
 
@@ -234,6 +239,7 @@ class Collection:
         """What a checkpoint holds."""
         return {
             "tasks": self.tasks,
+            "repeated": self.repeated,
             "entropy": self._entropy,
             "odd_edges": self._odd_edges,
             "inbox": self.inbox.state_dict(),
@@ -242,7 +248,7 @@ class Collection:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what :meth:`state_dict` gave, with collectors of any number."""
         self.tasks, self._entropy = state["tasks"], state["entropy"]
-        self._odd_edges = state["odd_edges"]
+        self._odd_edges, self._repeated_before = state["odd_edges"], state["repeated"]
         self.inbox.load_state_dict(state["inbox"])
 
 

@@ -108,10 +108,11 @@ class RayCollectors(Collectors):
     """Collectors on a Ray cluster, each with a copy of the policy.
 
     A task builds ``n_envs`` whole trajectories from a seed of its own by a version of the policy,
-    so it gives the same wherever it is done, and Ray repeats it elsewhere when a process dies or a
-    node is lost. What comes back are states, actions and log R; masks and log P_B are derived here.
-    Where the reward is a slow one with workers of its own (:class:`gfn_gym.rewards.StringReward`),
-    it is asked for here, so that no object is evaluated twice in the whole cluster.
+    so it gives the same wherever it is done, and is repeated elsewhere when a process dies or a
+    node is lost, which is logged as ``collect/repeated``. What comes back are states, actions and
+    log R; masks and log P_B are derived here. Where the reward is a slow one with workers of its
+    own (:class:`gfn_gym.rewards.StringReward`), it is asked for here, so that no object is
+    evaluated twice in the whole cluster.
 
     Args:
         n: tasks at a time.
@@ -155,7 +156,7 @@ class RayCollectors(Collectors):
             "num_gpus": self.num_gpus,
             "resources": dict(self.resources),
             "max_calls": 0,  # keep the process, and the policy in it, also where it has a GPU
-            "max_retries": -1,  # a task is repeated as often as a process dies or a node is lost
+            "max_retries": 0,  # a lost task is repeated by RaySource, where repeats are counted
             "scheduling_strategy": "SPREAD",
         }
 

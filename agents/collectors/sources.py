@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch as th
 
-from gfn_gym.ray_cluster import connected
+from gfn_gym.ray_cluster import connected, losses
 from gfn_gym.rewards import slow_reward_of
 
 from .built import Built
@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 
 class Source(ABC):
-    """Tasks go in, trajectories come out."""
+    """Tasks go in, trajectories come out.
+
+    Attributes:
+        repeated: how many tasks were done again since their process or node was lost.
+    """
+
+    repeated = 0
 
     @abstractmethod
     def publish(self, version: int) -> None:
@@ -61,7 +67,11 @@ class ThisProcess(Source):
 
 
 class RaySource(Source):
-    """Ray tasks. The policy is shipped once, each version of the weights once a node."""
+    """Ray tasks. The policy is shipped once, each version of the weights once a node.
+
+    A task whose process or node is lost is given to Ray again, by the same weights, and counted.
+    Ray could do that itself, but does not tell how often it did.
+    """
 
     def __init__(self, config: RayCollectors, model: GFNAlgorithm):
         self._ray = connected(config.address)
@@ -71,14 +81,17 @@ class RaySource(Source):
         self._policy = self._ray.put(shipped)
         self._weights: Any = None
         self._do = self._ray.remote(**config.options())(_do)
-        self._under_way: dict[Any, Task] = {}
+        self._under_way: dict[Any, tuple[Task, Any]] = {}  # and the weights that it acts by
 
     def publish(self, version: int) -> None:
         self._weights = self._ray.put(weights_of(self._model))
 
     def start(self, task: Task) -> None:
+        self._start(task, self._weights)
+
+    def _start(self, task: Task, weights: Any) -> None:
         # In a list references stay references, which a process follows only when it has to.
-        self._under_way[self._do.remote([self._policy, self._weights], task)] = task
+        self._under_way[self._do.remote([self._policy, weights], task)] = task, weights
 
     def done(self, wait: float | None) -> list[tuple[Task, Built]]:
         references = list(self._under_way)
@@ -87,7 +100,15 @@ class RaySource(Source):
         ready, _ = self._ray.wait(references, num_returns=1, timeout=wait)
         if ready:
             ready, _ = self._ray.wait(references, num_returns=len(references), timeout=0)
-        return [(self._under_way.pop(r), Built(*self._ray.get(r))) for r in ready]
+        done = []
+        for reference in ready:
+            task, weights = self._under_way.pop(reference)
+            try:
+                done.append((task, Built(*self._ray.get(reference))))
+            except losses(self._ray):
+                self.repeated += 1
+                self._start(task, weights)
+        return done
 
     def close(self) -> None:
         if self._ray.is_initialized():  # else it is over, and asking would start a new cluster

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gfn_gym.arguments import mapping, number, whole
-from gfn_gym.ray_cluster import connected
+from gfn_gym.ray_cluster import connected, losses
 from gfn_gym.rewards.pool import Failure, Outcome, StringFunction, Workers, attempt
 from gfn_gym.rewards.processes import ProcessWorkers
 
@@ -117,10 +117,9 @@ class _Actor:
             self.kill()
             return Failure("timeout", f"no answer within {self._timeout} s")
         answer, self.answer, self.deadline = self.answer, None, np.inf
-        errors = self._ray.exceptions
         try:
             value = self._ray.get(answer)
-        except (errors.RayActorError, errors.ObjectLostError) as error:
+        except losses(self._ray) as error:
             self.kill()
             if getattr(error, "actor_init_failed", False):
                 raise RuntimeError(
