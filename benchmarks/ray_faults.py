@@ -83,8 +83,12 @@ def train(
     if path.exists():
         model, totals = TrajectoryBalance.resume(path, trusted=True), {}
     else:
-        workers = RayWorkers(4, num_cpus=0.5, retries=20)
-        dag = Words("ABCD", 5, reward=StringReward(Slow(folder, SECONDS), workers=workers))
+        reward = StringReward(
+            Slow(folder, SECONDS),
+            workers=RayWorkers(4, num_cpus=0.5, retries=20),
+            journal=folder / "rewards.jsonl",
+        )
+        dag = Words("ABCD", 5, reward=reward)
         model = TrajectoryBalance(
             "MlpPolicy", GFNEnv(dag), n_envs=16, learning_rate=3e-3, seed=seed,
             policy_kwargs={"net_arch": [64, 64]},

@@ -223,3 +223,58 @@ def test_pickles_hold_neither_values_nor_workers():
     again = pickle.loads(pickle.dumps(reward))
     assert again == reward and again.failures == reward.failures
     assert again(["CC"]).tolist() == [reward_of("CC")] and again.calls == reward.calls + 1
+
+
+# ---- a journal ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_journal_outlives_the_process(tmp_path, workers):
+    path = tmp_path / "rewards.jsonl"
+
+    def new():
+        settings = {"on_failure": "floor", "floor": -20.0, "workers": workers}
+        return StringReward(failing, journal=path, **settings)
+
+    reward = new()
+    reward(["CC", "CN", 'C"O\n'])
+    reward.close()
+    again = new()
+    assert again(["CC", 'C"O\n']).tolist() == [reward_of("CC"), reward_of('C"O\n')]
+    assert again.calls == 0  # both were known
+    assert again(["CN", "CCC"]).tolist() == [-20.0, reward_of("CCC")]
+    assert again.calls == 2  # failures are tried again
+    again.close()
+    copy = pickle.loads(pickle.dumps(reward))
+    assert copy(["CCC"]) == reward_of("CCC") and copy.calls == reward.calls == 3
+    assert len(path.read_text().splitlines()) == 3
+
+
+def test_journal_whose_last_line_was_cut_off(tmp_path, caplog):
+    path = tmp_path / "rewards.jsonl"
+    path.write_text('["CC", -7.0]\n["CO", -')
+    function = Counting()
+    with caplog.at_level(logging.WARNING):
+        reward = StringReward(function, journal=path)
+        assert reward(["CC", "CO"]).tolist() == [-7.0, reward_of("CO")]
+    assert function.asked == [["CO"]]
+    assert "rewards.jsonl, line 2 is not a reward" in caplog.text
+    assert StringReward(function, journal=path)(["CO", "CC"]).tolist() == [reward_of("CO"), -7.0]
+    assert len(function.asked) == 1
+
+
+def test_journal_that_cannot_be_written(tmp_path):
+    with pytest.raises(ValueError, match=r"journal=.*must be a file, in a folder that exists"):
+        StringReward(failing, journal=tmp_path / "nowhere" / "rewards.jsonl")
+    with pytest.raises(ValueError, match="must be a file"):
+        StringReward(failing, journal=tmp_path)
+    with pytest.raises(TypeError, match="journal=3 must be the path"):
+        StringReward(failing, journal=3)
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    function = Counting()
+    reward = StringReward(function, journal=folder / "rewards.jsonl")
+    folder.rmdir()
+    with pytest.raises(ValueError, match="in a folder that exists"):
+        reward(["CC"])
+    assert function.asked == []  # before anything is computed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import Counter, deque
@@ -15,6 +16,7 @@ import numpy as np
 from gfn_gym.arguments import choice, is_finite, number, whole
 from gfn_gym.dag import DAG, Floats
 from gfn_gym.rewards.cache import CACHE_SIZE, Cache
+from gfn_gym.rewards.journal import Journal
 from gfn_gym.rewards.pool import Failure, Outcome, StringFunction, Workers, attempt
 from gfn_gym.rewards.processes import ProcessWorkers
 from gfn_gym.rewards.ray_workers import RayPool, RayWorkers
@@ -50,6 +52,9 @@ class StringReward:
             script that uses them must do its work under ``if __name__ == "__main__":``. Or
             :class:`RayWorkers`, to run it on a cluster.
         cache_size: objects; the one that was asked for longest ago is dropped first.
+        journal: a file to which each reward is appended when it arrives, and from which known ones
+            are taken at the start: not even a kill of this process loses one, and another training
+            with the same function begins with them. Failures are not written.
 
     Attributes:
         failed: dict string → :class:`Failure` (kind, reason), of the objects that failed when
@@ -70,6 +75,7 @@ class StringReward:
         timeout: float | None = None,
         workers: int | RayWorkers = 0,
         cache_size: int = CACHE_SIZE,
+        journal: str | os.PathLike[str] | None = None,
     ):
         if not callable(function):
             raise TypeError(f"function={function!r} must be a function of a list of {self.objects}")
@@ -83,6 +89,7 @@ class StringReward:
         if not isinstance(workers, RayWorkers):
             workers = max(whole("workers", workers, least=0), int(timeout is not None))
         self.workers = workers
+        self.journal = None if journal is None else Journal(journal)
         self.failed: dict[str, Failure] = {}
         self.calls = 0
         self._cache: Cache[str] = Cache(cache_size)
@@ -93,6 +100,7 @@ class StringReward:
         self._pool: Workers[Any] | None = None
         self._lock = threading.RLock()
         self._deferring = False
+        self._journal_read = False
         self._answered: deque[float] = deque(maxlen=1000)  # when the latest answers came
 
     def __call__(self, strings: Sequence[str]) -> Floats:
@@ -103,11 +111,20 @@ class StringReward:
             ValueError: the function returned something else than one number a string.
         """
         with self._lock:  # the workers' answers and the cache are of one caller at a time
+            self._read_journal()
             if self._deferring:
                 return self._so_far(strings)
             return self._cache.values_of(
                 strings, lambda rows: self._ask([strings[i] for i in rows])
             )
+
+    def _read_journal(self) -> None:
+        """Once a process: know what the journal knows."""
+        if self.journal is not None and not self._journal_read:
+            self.journal.check()  # before anything is computed that could not be written
+            for string, value in self.journal.read():
+                self._cache.put(string, value)
+            self._journal_read = True
 
     @property
     def failures(self) -> Counter[str]:
@@ -243,6 +260,9 @@ class StringReward:
         """Remember outcomes as they come, and return those that are failures."""
         self._answered.extend([time.monotonic()] * len(outcomes))
         failed = {name: o for name, o in outcomes.items() if isinstance(o, Failure)}
+        known = {name: o for name, o in outcomes.items() if not isinstance(o, Failure)}
+        if self.journal is not None and known:
+            self.journal.write(known)
         self.failed = {n: f for n, f in self.failed.items() if n not in outcomes} | failed
         for name, outcome in outcomes.items():
             if self.floor is not None or name not in failed:
@@ -269,7 +289,8 @@ class StringReward:
         )
 
     def _settings(self) -> tuple[Any, ...]:
-        return self.function, self.on_failure, self.floor, self.timeout, self.workers
+        journal = None if self.journal is None else self.journal.path
+        return self.function, self.on_failure, self.floor, self.timeout, self.workers, journal
 
     def __eq__(self, other: object) -> bool:
         """Made alike; environments of one VecEnv must be."""
@@ -297,7 +318,7 @@ class StringReward:
 
     def __getstate__(self) -> dict[str, Any]:
         # The cache leaves out its content; workers and lock are of this process.
-        left_out = ("_pool", "_lock", "_deferring", "_answered")
+        left_out = ("_pool", "_lock", "_deferring", "_answered", "_journal_read")
         return {name: value for name, value in vars(self).items() if name not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
