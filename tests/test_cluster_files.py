@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -36,6 +37,9 @@ def test_the_cluster_has_placeholders_only() -> None:
     types = config["available_node_types"]
     assert config["head_node_type"] in types
     assert types["head"]["resources"] == {"CPU": 0}  # nothing is put beside the learner
+    schema = pytest.importorskip("jsonschema")
+    folder = Path(pytest.importorskip("ray").__file__).parent
+    schema.validate(config, json.loads((folder / "autoscaler" / "ray-schema.json").read_text()))
     for node in types.values():
         assert all(str(node["node_config"][k])[0] == "<" for k in ("InstanceType", "ImageId"))
     assert config["auth"]["ssh_user"].startswith("<") and "<" in config["provider"]["region"]

@@ -6,6 +6,7 @@ benchmarks/ray_faults.py.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -36,8 +37,10 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
+    here, examples = Path(__file__).parent, Path(__file__).parent.parent / "examples"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # where workers find slow_rewards
+        patch.setenv("PYTHONPATH", f"{here}{os.pathsep}{examples}")  # for the workers
+        patch.syspath_prepend(examples)
         with nodes_of_this_machine({"num_cpus": 2}, {"num_cpus": 2}) as nodes:
             yield nodes
 
@@ -265,6 +268,38 @@ def test_no_word_is_evaluated_twice_in_the_whole_cluster(cluster: Any, tmp_path:
         assert all(len(times) == 1 for times in (*begun.values(), *ended.values()))
     finally:
         reward.close()
+
+
+def test_a_search_goes_on_from_our_checkpoints(cluster: Any, tmp_path: Path) -> None:
+    """Ray Tune's trial is killed; a second search with the same folder has nothing left to do."""
+    import tune
+
+    options = tune.Options(
+        env_kwargs='{"ndim": 2, "height": 4}', presets=("fast",), samples=1, trajectories=1000,
+        evaluations=5, out=tmp_path / "search",
+    )  # fmt: skip
+    files = (tmp_path / "search").glob
+
+    def kill() -> None:
+        until = time.monotonic() + 60
+        while time.monotonic() < until and not list(files("*/checkpoint_*")):
+            time.sleep(0.02)
+        for node in cluster.worker_nodes:
+            for pid in processes_of(node, "ray::ImplicitFunc"):
+                os.kill(pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    (first,) = tune.main(options)
+    thread.join()
+    (results,) = files("*/result.json")
+    rows = [json.loads(line) for line in results.open()]
+    told = [row["trajectories"] for row in rows]
+    assert told[-1] >= 1000 and told == sorted(set(told))
+    assert len({row["pid"] for row in rows}) == 2  # killed once, and not begun anew
+    (again,) = tune.main(options)
+    assert again.metrics["total_variation"] == first.metrics["total_variation"]
+    assert len(results.read_text().splitlines()) == len(rows)
 
 
 def test_collecting_goes_on_when_a_node_is_lost(cluster: Any) -> None:

@@ -13,6 +13,8 @@
 #SBATCH --open-mode=append
 set -euo pipefail
 source "${VENV:-.venv}/bin/activate"
+export RAY_AUTH_MODE=token  # else every user of the site can run code as you
+ray get-auth-token --generate > /dev/null  # in the home directory, which all nodes see
 
 nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=$(head -n 1 <<< "$nodes")
@@ -23,11 +25,10 @@ export RAY_ADDRESS="$address:$port"
 # The learner keeps the first node to itself: no CPUs for others there.
 srun --nodes=1 --ntasks=1 -w "$head" --overlap \
   ray start --head --node-ip-address="$address" --port="$port" --num-cpus=0 --block &
-sleep 20
+until ray health-check --address "$RAY_ADDRESS" &> /dev/null; do sleep 2; done
 others=$((SLURM_JOB_NUM_NODES - 1))
 srun --nodes="$others" --ntasks="$others" --exclude="$head" --overlap \
   ray start --address="$RAY_ADDRESS" --num-cpus="$SLURM_CPUS_PER_TASK" --block &
-sleep 20
 
 srun --nodes=1 --ntasks=1 -w "$head" --overlap \
   python examples/cluster/train.py --out "${OUT:-runs/cluster}" "$@"

@@ -5,6 +5,8 @@
 set -euo pipefail
 config=$1
 shift
+export RAY_AUTH_MODE=token  # else whoever reaches the cluster's ports can run code on it
+ray get-auth-token --generate > /dev/null  # cluster.yaml sends it to the nodes
 ray up --yes "$config"
 ray dashboard "$config" &  # forwards the port that jobs are submitted to
 tunnel=$!

@@ -39,7 +39,10 @@ def main() -> None:
         model, totals = TrajectoryBalance.resume(path, trusted=True), {}  # the reward is code
     else:
         workers = RayWorkers(args.workers, num_cpus=args.cpus_per_call, retries=2)
-        reward = StringReward(assay, on_failure="floor", floor=-10.0, timeout=60, workers=workers)
+        reward = StringReward(
+            assay, on_failure="floor", floor=-10.0, timeout=60, workers=workers,
+            journal=args.out / "rewards.jsonl",
+        )  # fmt: skip
         env = GFNEnv(Sequence("ACGT", 5, reward=reward))
         model = TrajectoryBalance("auto", env, n_envs=16, learning_rate=3e-3, seed=0, verbose=1)
         totals = {"total_trajectories": args.trajectories}

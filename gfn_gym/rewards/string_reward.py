@@ -319,7 +319,8 @@ class StringReward:
     def __getstate__(self) -> dict[str, Any]:
         # The cache leaves out its content; workers and lock are of this process.
         left_out = ("_pool", "_lock", "_deferring", "_answered", "_journal_read")
-        return {name: value for name, value in vars(self).items() if name not in left_out}
+        state = {name: value for name, value in vars(self).items() if name not in left_out}
+        return state | {"calls": self.calls - self.in_flight}  # these are asked for again
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
