@@ -1,6 +1,6 @@
 """How far a Ray cluster carries: what calls, trajectories, weights and old policies cost.
 
-    OMP_NUM_THREADS=1 python benchmarks/ray_scaling.py [rewards collectors messages intake lag]
+    OMP_NUM_THREADS=1 python benchmarks/ray_scaling.py [PART …]
 
 Each part adds what it measured to benchmarks/results/ray_scaling.json, with the machine's load, for
 wall time on a busy machine says little. The cluster's nodes are processes of this machine.
@@ -29,6 +29,7 @@ from gfn_gym.agents.collectors.policy_copy import Task, weights_of
 from gfn_gym.agents.collectors.sources import Source, ThisProcess
 from gfn_gym.ray_cluster import nodes_of_this_machine
 from gfn_gym.rewards import RayWorkers, StringReward
+from gfn_gym.rewards.ray_workers import RayPool, _Actor, _Caller
 
 RESULTS = Path(__file__).parent / "results" / "ray_scaling.json"
 DOMAINS = {
@@ -75,6 +76,53 @@ def start_all(reward: StringReward, n: int) -> None:
     while sum(worker.ready for worker in pool._workers) < n:
         reward([f"start {called + i}" for i in range(2 * n)])
         called += 2 * n
+
+
+# ---- a thousand calls at a time -----------------------------------------------------------------
+
+
+def about_a_second(strings: list[str]) -> list[float]:
+    time.sleep(0.5 + np.random.default_rng(abs(hash(strings[0]))).random())
+    return [0.0]
+
+
+class OneProcess(RayPool):
+    """n workers that are threads of one process: to the driver they look like n processes."""
+
+    _one: Any = None
+
+    def _start(self) -> _Actor:
+        if self._one is None:
+            options = {"max_concurrency": self.n, "num_cpus": 0.01}
+            caller = self._ray.remote(_Caller).options(**options)
+            self._one = caller.remote(self._function, self._objects, None)
+        return _Actor(self._ray, self._one, None)
+
+
+def in_flight(sizes: tuple[int, ...] = (30, 100, 300, 1000)) -> dict[str, Any]:
+    """The driver's CPU a call, with as many calls of a second at a time."""
+    found = {}
+    with nodes_of_this_machine({"num_cpus": 1}):
+        for n in sizes:
+            pool, calls = OneProcess(RayWorkers(n), about_a_second, None), max(300, 3 * n)
+            answers_of(pool, [f"start {i}" for i in range(n)])
+            start, cpu = time.perf_counter(), time.process_time()
+            answers_of(pool, [f"call {i}" for i in range(calls)])
+            seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+            pool.close()
+            found[str(n)] = {
+                "calls_per_second": round(calls / seconds, 1),
+                "driver_cpu_ms_per_call": round(1000 * cpu / calls, 3),
+                "load": os.getloadavg()[0],
+            }
+            print(n, found[str(n)], flush=True)
+    return found
+
+
+def answers_of(pool: RayPool, strings: list[str]) -> None:
+    pool.ask(strings)
+    while pool.in_flight:
+        pool.answers()
 
 
 # ---- one collector against none -----------------------------------------------------------------
@@ -270,6 +318,7 @@ class Curve(BaseCallback):
 
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "rewards": rewards,
+    "in_flight": in_flight,
     "collectors": collectors,
     "messages": messages,
     "intake": intake,

@@ -43,6 +43,9 @@ def main() -> None:
     dag = make_env(kwargs).get_wrapper_attr("dag")
     register_env("masked_hypergrid", make_env)
     ray.init(log_to_driver=False)
+    needed, there = args.learners + args.env_runners, ray.cluster_resources().get("CPU", 0)
+    if there < needed:
+        print(f"RLlib waits for {needed} CPUs, one a learner and one an env runner; {there:g} here")
     algorithm = (
         PPOConfig()
         .environment("masked_hypergrid", env_config=kwargs)
@@ -59,9 +62,7 @@ def main() -> None:
 
     def logits_of(observations: dict[str, Any]) -> torch.Tensor:
         tensors = {key: torch.as_tensor(value) for key, value in observations.items()}
-        module: Any = (
-            algorithm.get_module()
-        )  # what the env runners act by, after each synchronization
+        module: Any = algorithm.get_module()  # the env runners', after each synchronization
         with torch.no_grad():
             return module.forward_inference({"obs": tensors})["action_dist_inputs"]
 
