@@ -236,6 +236,7 @@ def measured_intake(model: SoftDQN, built: Built) -> dict[str, float]:
         "update_ms": round(per_update, 2),
         "trajectories_per_update": round(frequency, 1),
         "trajectories_per_second": round(1000 / (per_trajectory + per_update / frequency)),
+        "broadcast_bytes": sum(w.nbytes for w in weights_of(model).values()),
     }
 
 
@@ -278,7 +279,7 @@ class OldCollector(LocalCollector):
 
 
 def lag(
-    trajectories: int = 32_000, seeds: int = 1, lags: Iterable[int] = (0, 10, 100, 1000)
+    trajectories: int = 32_000, seeds: int = 3, lags: Iterable[int] = (0, 10, 100, 1000)
 ) -> dict[str, Any]:
     """Exact total variation of the 16×16 grid on the way, by the lag of the policy that acts."""
     found: dict[str, Any] = {}
