@@ -225,6 +225,18 @@ def test_pickles_hold_neither_values_nor_workers():
     assert again(["CC"]).tolist() == [reward_of("CC")] and again.calls == reward.calls + 1
 
 
+def test_calls_under_way_are_not_counted_in_a_copy():
+    """A resumed training asks for them again."""
+    reward = StringReward(sleepy, workers=1)
+    try:
+        reward(["C"])
+        with reward.deferring():
+            reward(["CC", "CO"])
+        assert (reward.calls, pickle.loads(pickle.dumps(reward)).calls) == (3, 1)
+    finally:
+        reward.close()
+
+
 # ---- a journal ----------------------------------------------------------------------------------
 
 
