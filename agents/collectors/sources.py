@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from .policy_copy import PolicyCopy, Task, weights_of
 if TYPE_CHECKING:
     from ..base import GFNAlgorithm
     from .config import RayCollectors
+
+logger = logging.getLogger(__name__)
 
 
 class Source(ABC):
@@ -105,7 +108,8 @@ class RaySource(Source):
             task, weights = self._under_way.pop(reference)
             try:
                 done.append((task, Built(*self._ray.get(reference))))
-            except losses(self._ray):
+            except losses(self._ray) as error:
+                logger.warning("task %d of collecting is done again: %s", task.number, error)
                 self.repeated += 1
                 self._start(task, weights)
         return done
