@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import threading
 import time
@@ -71,6 +72,7 @@ def test_without_a_time_limit_the_worker_itself_dies(cluster: Any) -> None:
             reward(["CC", "CP", "CO"])
         assert reward(["CC", "CO"]).tolist() == [reward_of("CC"), reward_of("CO")]
         assert (reward.calls, reward.repeated) == (3, 1)
+        assert pickle.loads(pickle.dumps(reward)).repeated == 1  # a resumed training counts on
     finally:
         reward.close()
 

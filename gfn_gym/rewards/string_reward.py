@@ -66,6 +66,8 @@ class StringReward:
 
     objects: ClassVar[str] = "strings"  # what the function gets, for messages
     things: ClassVar[str] = "objects"  # what they name
+    journal: Journal | None = None
+    _repeated_before = 0  # by pools of processes before this one
 
     def __init__(
         self,
@@ -89,7 +91,8 @@ class StringReward:
         if not isinstance(workers, RayWorkers):
             workers = max(whole("workers", workers, least=0), int(timeout is not None))
         self.workers = workers
-        self.journal = None if journal is None else Journal(journal)
+        if journal is not None:
+            self.journal = Journal(journal)
         self.failed: dict[str, Failure] = {}
         self.calls = 0
         self._cache: Cache[str] = Cache(cache_size)
@@ -201,7 +204,7 @@ class StringReward:
     @property
     def repeated(self) -> int:
         """How many calls were repeated since their worker hung or died."""
-        return 0 if self._pool is None else self._pool.repeated
+        return self._repeated_before + (0 if self._pool is None else self._pool.repeated)
 
     def progress(self) -> dict[str, float]:
         """Numbers for a log: calls, in_flight, repeated, failures, and calls_per_second of late."""
@@ -320,7 +323,8 @@ class StringReward:
         # The cache leaves out its content; workers and lock are of this process.
         left_out = ("_pool", "_lock", "_deferring", "_answered", "_journal_read")
         state = {name: value for name, value in vars(self).items() if name not in left_out}
-        return state | {"calls": self.calls - self.in_flight}  # these are asked for again
+        counts = {"calls": self.calls - self.in_flight, "_repeated_before": self.repeated}
+        return state | counts  # what is in flight is asked for again
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
