@@ -142,7 +142,11 @@ def lose_node(cluster: Any) -> bool:
     if len(nodes) < 2:
         cluster.add_node(object_store_memory=100_000_000, include_dashboard=False, **NODE)
         return False
-    cluster.remove_node(nodes[np.random.default_rng().integers(len(nodes))], allow_graceful=False)
+    node = nodes[np.random.default_rng().integers(len(nodes))]
+    for pid in processes_of(node, "ray::"):  # at once, as when the power fails
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    cluster.remove_node(node, allow_graceful=False)
     with contextlib.suppress(Exception):  # on a busy machine it may not start in time
         cluster.add_node(object_store_memory=100_000_000, include_dashboard=False, **NODE)
     return True
