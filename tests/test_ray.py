@@ -292,15 +292,15 @@ def test_a_search_goes_on_from_our_checkpoints(cluster: Any, tmp_path: Path) -> 
 
     thread = threading.Thread(target=kill)
     thread.start()
-    (first,) = tune.main(options)
+    first = tune.main(options)[0]
     thread.join()
     (results,) = files("*/result.json")
     rows = [json.loads(line) for line in results.open()]
     told = [row["trajectories"] for row in rows]
     assert told[-1] >= 1000 and told == sorted(set(told))
     assert len({row["pid"] for row in rows}) == 2  # killed once, and not begun anew
-    (again,) = tune.main(options)
-    assert again.metrics["total_variation"] == first.metrics["total_variation"]
+    again = tune.main(options)[0]
+    assert again.metrics == first.metrics and "total_variation" in str(again.metrics)
     assert len(results.read_text().splitlines()) == len(rows)
 
 
