@@ -9,7 +9,7 @@ from stable_baselines3.common.utils import LinearSchedule
 
 from gfn_gym.envs.bit_sequence import BitSequence
 
-from .common import ENTROPIC_PPO, flow_matching
+from .common import ENTROPIC_PPO, flow_matching, frugal
 from .hypergrid import FAST as FAST_HYPERGRID
 from .hypergrid import PAPER_BALANCE as PAPER_HYPERGRID_BALANCE
 
@@ -61,6 +61,8 @@ FAST: dict[str, Any] = {
     "architecture": {"dropout": 0.0, "learnt_positions": True, "norm_first": True},
 }
 
+FRUGAL = frugal(FAST)
+
 LARGE = 64  # bits, from which on there are modes to find
 
 
@@ -111,6 +113,10 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "fast": {
         "SoftDQN": FAST,
         "MunchausenDQN": {**FAST, "munchausen_alpha": 0.15, "munchausen_l0": -100.0},
+    },
+    "frugal": {
+        "SoftDQN": FRUGAL,
+        "MunchausenDQN": {**FRUGAL, "munchausen_alpha": 0.15, "munchausen_l0": -100.0},
     },
 }
 

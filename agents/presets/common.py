@@ -20,6 +20,23 @@ ENTROPIC_PPO: dict[str, Any] = {
 MUNCHAUSEN = {"munchausen_alpha": 0.15, "munchausen_l0": -100.0}
 
 
+def frugal(fast: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """SoftDQN's settings where trajectories are dear and gradient steps are not.
+
+    What "fast" has, with a policy that is never old: few environments, and a round of updates per
+    step of theirs, from the start. Every object that was found is replayed, along ever new
+    trajectories that P_B draws to it, for which no reward is asked. Some environments explore.
+    """
+    return {
+        **fast,
+        "n_envs": 8,
+        "learning_starts": 256,
+        "exploration_ladder": (1e-3, 0.1),
+        "replay_pool": 10_000,
+        **changes,
+    }
+
+
 def flow_matching(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings of SoftDQN without a target network, for the loss of arXiv:2106.04399."""
     of_target = ("tau", "target_update_interval")

@@ -8,7 +8,7 @@ from typing import Any
 from stable_baselines3.common.utils import LinearSchedule
 from torch import nn
 
-from .common import ENTROPIC_PPO, MUNCHAUSEN, flow_matching
+from .common import ENTROPIC_PPO, MUNCHAUSEN, flow_matching, frugal
 
 # arXiv:2310.12934, its public code at commit 4347320.
 PAPER: dict[str, Any] = {
@@ -48,6 +48,8 @@ FAST: dict[str, Any] = {
     "policy_kwargs": {"optimizer_kwargs": {"betas": (0.9, 0.99), "fused": True}},
 }
 
+FRUGAL = frugal(FAST)
+
 # The balance losses of the same paper and code.
 PAPER_BALANCE: dict[str, Any] = {
     "n_envs": 16,
@@ -70,5 +72,9 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "fast": {
         "SoftDQN": FAST,
         "MunchausenDQN": {**FAST, **MUNCHAUSEN},
+    },
+    "frugal": {
+        "SoftDQN": FRUGAL,
+        "MunchausenDQN": {**FRUGAL, **MUNCHAUSEN},
     },
 }

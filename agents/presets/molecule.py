@@ -6,7 +6,7 @@ from typing import Any
 
 from stable_baselines3.common.utils import LinearSchedule
 
-from .common import ENTROPIC_PPO, flow_matching
+from .common import ENTROPIC_PPO, flow_matching, frugal
 from .hypergrid import FAST as FAST_HYPERGRID
 
 # The paper's section 5.2; the same public code, mols/. Its network is "BlockTreePolicy"; new
@@ -63,6 +63,8 @@ FAST: dict[str, Any] = {
     "architecture": {},
 }
 
+FRUGAL = frugal(FAST, n_envs=16, learning_starts=1_024)
+
 MUNCHAUSEN = {"munchausen_alpha": 0.15, "munchausen_l0": -2500.0}
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
@@ -80,5 +82,9 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "fast": {
         "SoftDQN": FAST,
         "MunchausenDQN": {**FAST, **MUNCHAUSEN},
+    },
+    "frugal": {
+        "SoftDQN": FRUGAL,
+        "MunchausenDQN": {**FRUGAL, **MUNCHAUSEN},
     },
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 from stable_baselines3.common.utils import LinearSchedule
 
-from .common import fast_for_all
+from .common import MUNCHAUSEN, fast_for_all, frugal
 from .hypergrid import FAST as FAST_HYPERGRID
 
 # A first pair costs energy, and only its neighbors pay it back: ε begins at 1, or all stay with
@@ -28,6 +28,12 @@ FAST: dict[str, Any] = {
     "replay_alpha": 0.9,
 }
 
+FRUGAL = frugal(FAST)
+
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "fast": fast_for_all(FAST, EXPLORATION, q_learning_rate=3e-3),
+    "frugal": {
+        "SoftDQN": FRUGAL,
+        "MunchausenDQN": {**FRUGAL, **MUNCHAUSEN},
+    },
 }

@@ -208,10 +208,12 @@ class TrainingCheckpoint(BaseCallback):
 
 
 def _generators(model: GFNAlgorithm) -> dict[str, Any]:
+    on_gpu = model.device.type == "cuda"
     return {
         "policy": model.policy.generator.bit_generator.state,
         "replay": model.replay_buffer.generator.bit_generator.state,
-        "torch": th.get_rng_state().numpy(),  # dropout draws from torch's global generator
+        "torch": th.get_rng_state().numpy(),  # dropout draws from torch's global generator,
+        "cuda": th.cuda.get_rng_state(model.device).numpy() if on_gpu else None,  # or the GPU's
         "numpy": np.random.get_state(),  # noqa: NPY002 - SB3 seeds and uses the global ones
         "python": random.getstate(),
     }
@@ -221,5 +223,7 @@ def _set_generators(model: GFNAlgorithm, states: dict[str, Any]) -> None:
     model.policy.generator.bit_generator.state = states["policy"]
     model.replay_buffer.generator.bit_generator.state = states["replay"]
     th.set_rng_state(th.as_tensor(states["torch"]))
+    if states.get("cuda") is not None and model.device.type == "cuda":
+        th.cuda.set_rng_state(th.as_tensor(states["cuda"]), model.device)
     np.random.set_state(states["numpy"])  # noqa: NPY002
     random.setstate(states["python"])

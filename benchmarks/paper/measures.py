@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from gfn_gym.agents import ModesCallback, sampled_metrics
 from gfn_gym.envs.bit_sequence import flipped_modes
 from gfn_gym.evaluation import (
     EmpiricalDistribution,
+    ExactCorrelation,
     Policy,
     elbo,
     evaluate_exact,
@@ -65,6 +67,20 @@ def folds(model: Any) -> tuple[Any, list[BaseCallback]]:
         return ensemble_metrics(model.dag, policy, backward_policy=model.backward_policy)
 
     return metrics, []
+
+
+def molecules(model: Any) -> tuple[Any, list[BaseCallback]]:
+    """Modes found during training, and the correlation on the paper's 950 test molecules."""
+    from gfn_gym.envs.molecule.metrics import TanimotoModes
+    from gfn_gym.envs.molecule.test_set import paper_test_molecules
+
+    modes = ModesCallback(partial(TanimotoModes, threshold=7.0))
+    correlation = ExactCorrelation(model.dag, paper_test_molecules(model.dag).states)
+
+    def metrics(policy: Policy) -> Row:
+        return {"modes_found": float(len(modes.tracker)), **correlation(policy)}
+
+    return metrics, [modes]
 
 
 def bits(model: Any) -> tuple[Any, list[BaseCallback]]:
