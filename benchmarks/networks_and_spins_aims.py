@@ -132,9 +132,9 @@ def spins(beta: float) -> Aim:
     return Aim(
         name=f"spins-9-{beta}",
         make=partial(torus, 9, beta),
-        trajectories=40_000,
+        trajectories=24_000,
         measure=spin_errors,
-        samples=6_000,
+        samples=10_000,
         chains=["Metropolis", "Wolff"],
     )
 
@@ -164,7 +164,7 @@ SPINS = [
     Aim(
         name="spins-4-raster",
         make=partial(torus, 4, 0.4),
-        trajectories=220_000,
+        trajectories=100_000,
         measure=spin_errors,
         metric="total_variation",
         exact=True,
@@ -174,7 +174,7 @@ SPINS = [
     Aim(
         name="spins-4-any",
         make=partial(torus, 4, 0.4, "any"),
-        trajectories=220_000,
+        trajectories=100_000,
         measure=spin_errors,
         samples=1_000_000,
     ),

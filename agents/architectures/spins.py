@@ -8,6 +8,7 @@ from typing import NamedTuple, cast
 
 import torch as th
 from torch import nn
+from torch.nn import functional as F
 
 from gfn_gym.dag import DAG
 from gfn_gym.envs.ising import UNSET, Ising
@@ -26,7 +27,7 @@ class Spins(MLP):
 
     which is log Z for spins in a line without field, and the beginning of a series in β elsewhere.
     What the layers add starts at 0. So train with ``potential="dag"``: without it values would have
-    to learn Φ as well.
+    to learn Φ as well. In any order the site is drawn uniformly, as it must be where P_B is uniform.
 
     Two symmetries are built in where they hold: without a field all spins may be flipped, so they
     are read relative to the last one that is set; on a torus in raster order, with the same field
@@ -142,7 +143,7 @@ class EncodedSpins(NamedTuple):
 
 
 class FieldHead(nn.Module):
-    """A number for each site and spin: ± its field, and the state's value.
+    """A number for each site and spin: log P(spin) in the site's field, and the state's value.
 
     Args:
         width: of what the layers make of a state.
@@ -156,7 +157,7 @@ class FieldHead(nn.Module):
     def forward(self, encoding: EncodedSpins) -> th.Tensor:
         """(n, 2·N); action 2·site sets a spin down, the next one up."""
         fields = encoding.fields + encoding.sign * self.field(encoding.hidden)
-        both = th.stack((-fields, fields), dim=2).flatten(1)
+        both = F.logsigmoid(2 * th.stack((-fields, fields), dim=2)).flatten(1)
         return both + cast(th.Tensor, self.value(encoding))
 
 
