@@ -27,7 +27,8 @@ class Spins(MLP):
 
     which is log Z for spins in a line without field, and the beginning of a series in β elsewhere.
     What the layers add starts at 0. So train with ``potential="dag"``: without it values would have
-    to learn Φ as well. In any order the site is drawn uniformly, as it must be where P_B is uniform.
+    to learn Φ as well. In any order the site is drawn uniformly, as it must be where P_B is
+    uniform.
 
     Two symmetries are built in where they hold: without a field all spins may be flipped, so they
     are read relative to the last one that is set; on a torus in raster order, with the same field
@@ -66,9 +67,8 @@ class Spins(MLP):
         self.has_field = bool(dag.field.any())
         couplings, field = th.as_tensor(dag.couplings), th.as_tensor(dag.field)
         ways = [0 if raster else math.comb(dag.n_spins, k) for k in range(dag.n_spins + 1)]
-        self.same_everywhere = (
-            raster and dag.L is not None and bool((field == field[0]).all())
-        )  # what one site learns, all do
+        # Then what is learnt of one site holds for all.
+        self.same_everywhere = raster and dag.L is not None and bool((field == field[0]).all())
         constants = {
             "couplings": dag.beta * couplings,
             "field": dag.beta * field,
