@@ -16,6 +16,7 @@ from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.envs.ising import UNSET, Ising
 from gfn_gym.evaluation import evaluate_exact
 
+SPIN_GLASS = np.array([[0, 1, -2], [1, 0, 0.5], [-2, 0.5, 0]])
 FIELDS = np.linspace(-0.5, 0.7, 9)
 DAGS = {
     "raster": Ising(3, order="raster"),
@@ -23,7 +24,7 @@ DAGS = {
     "raster, fields": Ising(3, field=FIELDS, order="raster"),
     "any": Ising(3),
     "any, fields": Ising(3, field=FIELDS),
-    "couplings": Ising(couplings=[[0, 1, -2], [1, 0, 0.5], [-2, 0.5, 0]], order="raster"),
+    "couplings": Ising(couplings=SPIN_GLASS, order="raster"),
 }
 CHAIN = np.diag([1.0, -0.5, 2.0, 0.3], k=1) + np.diag([1.0, -0.5, 2.0, 0.3], k=-1)
 
