@@ -148,7 +148,7 @@ NETWORKS = [
     Aim(
         name="eleven-nodes",
         make=partial(network, 11),
-        trajectories=40_000,
+        trajectories=24_000,
         measure=edge_errors,
         samples=20_000,
         chains=["structure MCMC"],
