@@ -2,7 +2,7 @@
 
     python benchmarks/networks_and_spins_training.py train                # an hour or two of CPU
     python benchmarks/networks_and_spins_training.py train --only five-nodes --seeds 0
-    python benchmarks/networks_and_spins_training.py chains               # as long as was trained
+    python benchmarks/networks_and_spins_training.py chains --most 20     # CPU seconds of each
     python benchmarks/networks_and_spins_training.py reference            # for twenty nodes, first
     python benchmarks/networks_and_spins_training.py draw                 # from the CSVs alone
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import math
 import sys
 import time
 from dataclasses import dataclass, field
@@ -64,10 +65,12 @@ class Train:
 
 @dataclass(kw_only=True)
 class Chains:
-    """Walk Markov chains for the CPU seconds that the training took."""
+    """Walk Markov chains for the CPU seconds that the training took, or fewer."""
 
     only: tuple[str, ...] = ()
     """Names of the aims; by default all."""
+    most: float = math.inf
+    """CPU seconds that each chain walks at most."""
 
 
 @dataclass(kw_only=True)
@@ -147,7 +150,7 @@ def chains(args: Chains) -> None:
         for method in aim.chains:
             if not spent or find(aim.name, method, 0):
                 continue
-            seconds, dag = sum(spent) / len(spent), aim.make()
+            seconds, dag = min(args.most, sum(spent) / len(spent)), aim.make()
             print(f"{time.strftime('%H:%M:%S')} {aim.name}, {method}, {seconds:.0f} s", flush=True)
             states = walk(method, dag, seconds)
             add_row({"aim": aim.name, "method": method, "seed": 0,

@@ -83,7 +83,7 @@ class Train(Model, Options):
     """Whether spins are set in any order or row by row."""
     potential: bool = True
     """Reward every spin with what it changes in −β·energy, which changes no optimum."""
-    trajectories: int = 60_000
+    trajectories: int = 24_000
     """Trajectories to train on."""
     samples: int = 5_000
     """Samples drawn at the end."""

@@ -64,7 +64,7 @@ register(
 register(
     "IsingGFN-v0",
     "gfn_gym.envs.ising:Ising",
-    policy="MlpPolicy",
+    policy="SpinsPolicy",
     presets="gfn_gym.agents.presets.ising:PRESETS",
 )
 

@@ -22,6 +22,7 @@ from gfn_gym.agents.architectures.mlp import OneHotLinear
 from gfn_gym.agents.networks import QNetwork
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
+from gfn_gym.envs.ising import Ising
 from gfn_gym.envs.molecule.dag import Molecule
 from gfn_gym.evaluation import evaluate_exact, log_probs_of
 from gfn_gym.graph import enumerate_graph
@@ -38,6 +39,7 @@ DAGS = {
     "grid": Hypergrid(2, 4),
     "bits": BitSequence(8, 2, n_modes=2),
     "molecules": Molecule(blocks=BLOCK_SETS["ring"], max_blocks=3, reward=tilted),
+    "spins": Ising(2, field=0.1),
 }
 FITTING = {
     "MlpPolicy": ("grid", "bits", "molecules"),
@@ -45,6 +47,7 @@ FITTING = {
     "MixturePolicy": ("bits",),
     "BlockTreePolicy": ("molecules",),
     "SmallBlockTreePolicy": ("molecules",),
+    "SpinsPolicy": ("spins",),
     AttentionOverCoordinates: ("grid", "bits", "molecules"),
 }
 SMALL: dict[Any, dict[str, Any]] = {
@@ -53,6 +56,7 @@ SMALL: dict[Any, dict[str, Any]] = {
     "MixturePolicy": {"experts": 4, "rank": 2},
     "BlockTreePolicy": {"width": 8, "steps": 1},
     "SmallBlockTreePolicy": {"width": 8, "steps": 1},
+    "SpinsPolicy": {"net_arch": [8]},
     AttentionOverCoordinates: {"width": 8},
 }
 

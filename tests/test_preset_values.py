@@ -16,8 +16,11 @@ from torch import nn
 import gfn_gym.agents
 from block_sets import BLOCK_SETS, tilted
 from gfn_gym import GFNEnv
+from gfn_gym.agents.architectures import Spins
+from gfn_gym.envs.bayesian_network import BayesianNetwork, erdos_renyi_data
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
+from gfn_gym.envs.ising import Ising
 from gfn_gym.envs.molecule.dag import Molecule
 
 DOMAINS: dict[str, tuple[str, Callable[[], GFNEnv]]] = {
@@ -27,6 +30,8 @@ DOMAINS: dict[str, tuple[str, Callable[[], GFNEnv]]] = {
         "SmallBlockTreePolicy",
         lambda: GFNEnv(Molecule(BLOCK_SETS["ring"], tilted, max_blocks=3)),
     ),
+    "networks": ("MlpPolicy", lambda: GFNEnv(BayesianNetwork(erdos_renyi_data(4)[0]))),
+    "spins": ("SpinsPolicy", lambda: GFNEnv(Ising(3))),
 }
 
 # ---- the values -----------------------------------------------------------------------------
@@ -120,6 +125,11 @@ FAST_GRID: dict[str, Any] = {
     "new_priority": "max",
     "average_share": 0.05,
 }
+FAST_NETWORKS: dict[str, Any] = {
+    **FAST_GRID,
+    "exploration_initial_eps": 0.3,
+    "exploration_fraction": 0.7,
+}
 FAST_BITS: dict[str, Any] = {
     **FAST_GRID,
     "n_envs": 64,
@@ -200,6 +210,8 @@ FAST = {
         ("grid", FAST_GRID, -100.0),
         ("bits", FAST_BITS, -100.0),
         ("molecules", FAST_MOLECULES, -2500.0),
+        ("networks", FAST_NETWORKS, -100.0),
+        ("spins", FAST_GRID, -100.0),
     )
     for algorithm, own in (
         ("SoftDQN", {}),
@@ -249,9 +261,12 @@ def groups(model: Any) -> Any:
 
 @pytest.mark.parametrize("algorithm", ["SoftDQN", "MunchausenDQN"])
 def test_networks_and_optimizers_of_fast(algorithm: str) -> None:
-    grid, bits, molecules = (make("fast", domain, algorithm) for domain in DOMAINS)
-    assert activations(grid) == {"LeakyReLU(negative_slope=0.1)"}
-    assert {optimizer(model) for model in (grid, bits, molecules)} == {((0.9, 0.99), 0)}
+    models = {domain: make("fast", domain, algorithm) for domain in DOMAINS}
+    for domain in ("grid", "networks", "spins"):
+        assert activations(models[domain]) == {"LeakyReLU(negative_slope=0.1)"}
+    assert {optimizer(model) for model in models.values()} == {((0.9, 0.99), 0)}
+    spins, bits = models["spins"], models["bits"]
+    assert type(spins.policy.online.architecture) is Spins
     kwargs = {name: bits.policy_kwargs[name] for name in ("dropout", "learnt_positions")}
     assert kwargs == {"dropout": 0.0, "learnt_positions": True}
     assert bits.policy_kwargs["norm_first"] is True
@@ -259,7 +274,7 @@ def test_networks_and_optimizers_of_fast(algorithm: str) -> None:
 
 @pytest.mark.parametrize("algorithm", sorted({algorithm for _, algorithm in PAPER}))
 def test_networks_and_optimizers_of_paper(algorithm: str) -> None:
-    grid, bits, molecules = (make("paper", domain, algorithm) for domain in DOMAINS)
+    grid, bits, molecules = (make("paper", domain, algorithm) for domain in BALANCE)
     assert activations(grid) == {"ReLU()"}
     for model in (grid, bits, molecules):
         assert {group["betas"] for group in groups(model)} == {(0.9, 0.999)}

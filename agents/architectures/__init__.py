@@ -13,6 +13,7 @@ from .base import ActionValues, Architecture, DenseValues
 from .block_tree import BlockTree, SmallBlockTree
 from .mixture import Mixture
 from .mlp import MLP
+from .spins import Spins
 from .transformer import Transformer
 
 ARCHITECTURES: dict[str, type[Architecture]] = {
@@ -21,6 +22,7 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
     "BlockTreePolicy": BlockTree,
     "SmallBlockTreePolicy": SmallBlockTree,
     "MixturePolicy": Mixture,
+    "SpinsPolicy": Spins,
 }
 """Our architectures, by the name that ``policy=`` takes."""
 
@@ -33,6 +35,7 @@ __all__ = [
     "DenseValues",
     "Mixture",
     "SmallBlockTree",
+    "Spins",
     "Transformer",
     "architecture_of",
 ]

@@ -8,9 +8,14 @@ from .common import MUNCHAUSEN
 from .hypergrid import FAST as FAST_HYPERGRID
 from .hypergrid import PRESETS as HYPERGRID
 
-# The hypergrid's; with potential="dag" five nodes came to a total variation of 0.0077 after 400,000
-# trajectories, 119 CPU seconds (seed 0). Nothing else has been tried.
-FAST: dict[str, Any] = dict(FAST_HYPERGRID)
+# The hypergrid's, and exploration: with few data the posterior has modes far apart. After 60,000
+# trajectories on five nodes total variation was 0.18 with it and 0.26 without (data of seed 1),
+# 0.025 and 0.026 (seed 0).
+FAST: dict[str, Any] = {
+    **FAST_HYPERGRID,
+    "exploration_initial_eps": 0.3,
+    "exploration_fraction": 0.7,
+}
 
 # "paper": that of arXiv:2310.12934 for its hypergrid; it has no experiment of this kind.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
