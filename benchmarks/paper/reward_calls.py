@@ -37,8 +37,10 @@ def experiment(
     """
 
     def run(algorithm: str, preset: str, label: str) -> Run:
-        of_domain = {"suffix": f"-{name}-{preset}", "env_kwargs": env_kwargs, "policy": "auto"}
-        return make_run(algorithm, env, preset=preset, label=label, **of_domain)
+        return make_run(
+            algorithm, env, suffix=f"-{name}-{preset}", label=label, env_kwargs=env_kwargs,
+            policy="auto", preset=preset,
+        )  # fmt: skip
 
     runs = [run("SoftDQN", "frugal", "SoftDQN, frugal"), run("SoftDQN", "fast", "SoftDQN, fast")]
     if paper:
