@@ -162,6 +162,14 @@ def test_counting_in_steps() -> None:
     assert model.num_timesteps >= 2500
 
 
+@pytest.mark.filterwarnings("ignore:rich is experimental")
+@pytest.mark.parametrize("total", [{"total_timesteps": 700}, {"total_trajectories": 90}])
+def test_the_progress_bar_reaches_its_end(total: dict[str, int], capsys: Any) -> None:
+    model = SoftDQN("MlpPolicy", GFNEnv(GRID), n_envs=4, **NETWORK)
+    model.learn(**total, collectors=HERE, progress_bar=True)
+    assert "100%" in "".join(capsys.readouterr())
+
+
 def test_what_is_learnt_is_the_target() -> None:
     model = TrajectoryBalance(
         "MlpPolicy", GFNEnv(GRID), n_envs=16, learning_rate=1e-2, seed=0,

@@ -23,7 +23,7 @@ from ..horizon import check_learn, check_totals, warn_of_no_update
 from ..vec_env import GFNVecEnv
 from .callback_states import CallbackStates
 from .frequency import parse_frequency
-from .progress_bar import TrajectoryProgressBar
+from .progress_bar import TrainingProgressBar
 
 if TYPE_CHECKING:
     from ..base import GFNAlgorithm
@@ -184,13 +184,12 @@ class TrainingLoop(OffPolicyAlgorithm):
         return result
 
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
-        if progress_bar and self._total_trajectories is not None:
-            bar = TrajectoryProgressBar(self._total_trajectories)
-            given = super()._init_callback(callback)
-            both = CallbackList([given, bar])
-            both.init_callback(self)
-            return both
-        return super()._init_callback(callback, progress_bar)
+        given = super()._init_callback(callback)
+        if not progress_bar:
+            return given
+        both = CallbackList([given, TrainingProgressBar()])
+        both.init_callback(self)
+        return both
 
     def _progress(self) -> float:
         """The share of the training that is done."""
