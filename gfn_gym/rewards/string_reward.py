@@ -127,6 +127,7 @@ class StringReward:
             self.journal.check()  # before anything is computed that could not be written
             for string, value in self.journal.read():
                 self._cache.put(string, value)
+                self.failed.pop(string, None)  # another training had better luck
             self._journal_read = True
 
     @property
