@@ -278,7 +278,7 @@ def test_journal_whose_last_line_was_cut_off(tmp_path, caplog):
 @pytest.mark.parametrize(
     "line",
     [b'["CC", NaN]', b'["CC", 1e999]', b'["CC", true]', b'["CC", "2"]', b'"C2"', b'[["CC"], 2]',
-     b'["C\xff", 2]', b"\0\0\0"],
+     b'["C\xff", 2]', b"\0\0\0", b'["CC", 1' + b"0" * 400 + b"]"],
 )  # fmt: skip
 def test_journal_with_a_line_that_is_not_a_reward(tmp_path, caplog, line):
     path = tmp_path / "rewards.jsonl"

@@ -106,6 +106,8 @@ class TrainingLoop(OffPolicyAlgorithm):
         if reset:
             self._collected = None
         if collectors is None:
+            if self._collected is not None:  # what waits there grows too old meanwhile
+                self._collected = {**self._collected, "inbox": {"ready": [], "pending": []}}
             return
         if not isinstance(collectors, Collectors):
             raise TypeError(f"collectors={collectors!r} must be RayCollectors or a LocalCollector")
