@@ -268,6 +268,10 @@ def test_what_cannot_be_collected_is_refused(
         ({"max_lag": -1}, "max_lag=-1"),
         ({"max_lag": 2, "publish_every": 4}, "publish_every=4"),
         ({"num_gpus": -1}, "num_gpus=-1"),
+        ({"num_gpus": 1.5}, "num_gpus=1.5"),
+        ({"resources": {"CPU": 1}}, "give num_cpus= instead"),
+        ({"address": 3}, "address=3"),
+        ({"synchronous": True, "publish_every": 2}, "publish_every=2 has no effect"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:

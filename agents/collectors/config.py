@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gfn_gym.arguments import flag, mapping, number, whole
+from gfn_gym.arguments import flag, whole
+from gfn_gym.ray_cluster import check_address, check_reserved
 from gfn_gym.rewards import slow_reward_of
 
 from .sources import RaySource, Source, ThisProcess
@@ -96,6 +97,11 @@ class Collectors(ABC):
         whole("max_lag", self.max_lag, least=0)
         flag("synchronous", self.synchronous)
         flag("asynchronous_rewards", self.asynchronous_rewards)
+        if self.synchronous and self.publish_every > 1:
+            raise ValueError(
+                f"publish_every={self.publish_every} has no effect with synchronous=True, where "
+                "each round acts by the policy as it is: leave it out"
+            )
         if self.publish_every > self.max_lag + 1:
             raise ValueError(
                 f"publish_every={self.publish_every} lets the policy grow older than "
@@ -144,10 +150,8 @@ class RayCollectors(Collectors):
 
     def __post_init__(self) -> None:
         self._check_numbers()
-        number("num_cpus", self.num_cpus, least=0)
-        number("num_gpus", self.num_gpus, least=0)
-        for name, amount in mapping("resources", self.resources).items():
-            number(f"resources[{name!r}]", amount, least=0)
+        check_reserved(self.num_cpus, self.num_gpus, self.resources)
+        check_address(self.address)
 
     def options(self) -> dict[str, Any]:
         """What Ray is asked for, for each task."""
