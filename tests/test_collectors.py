@@ -320,6 +320,7 @@ def test_learning_goes_on_while_rewards_are_computed(tmp_path: Path) -> None:
         model.logger.close()
         _, log = map(json.loads, (tmp_path / "progress.json").read_text().splitlines())
         assert log["reward/calls"] == reward.calls and log["reward/failures"] == 0
+        assert log["reward/done"] + log["reward/in_flight"] == reward.calls
         assert log["reward/calls_per_second"] > 0 and log["collect/lag"] >= 0
         assert log["collect/repeated"] == 0
     finally:
@@ -381,6 +382,16 @@ def test_a_cache_that_would_forget_what_arrives_is_refused() -> None:
     model = SoftDQN("MlpPolicy", GFNEnv(dag), n_envs=4, **NETWORK)
     with pytest.raises(ValueError, match="cache_size=10"):
         model.learn(total_trajectories=16, collectors=LocalCollector(8, max_pending=8))
+
+
+def test_a_journal_that_every_collector_would_write_is_refused(tmp_path: Path) -> None:
+    dag = Sequence("AB", 4, reward=StringReward(sleepy, journal=tmp_path / "rewards.jsonl"))
+    model = SoftDQN("MlpPolicy", GFNEnv(dag), n_envs=4, **NETWORK)
+    with pytest.raises(ValueError, match="a journal but no workers"):
+        model.learn(total_trajectories=16, collectors=RayCollectors(2))
+    local = LocalCollector(8, asynchronous_rewards=False)
+    model.learn(total_trajectories=16, collectors=local)  # one process, one journal
+    assert (tmp_path / "rewards.jsonl").read_text()
 
 
 def test_weights_that_are_not_finite_are_not_sent() -> None:

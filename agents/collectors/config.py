@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gfn_gym.arguments import flag, whole
 from gfn_gym.ray_cluster import check_address, check_reserved
-from gfn_gym.rewards import slow_reward_of
+from gfn_gym.rewards import slow_reward_of, string_rewards_of
 
 from .sources import RaySource, Source, ThisProcess
 
@@ -152,6 +152,14 @@ class RayCollectors(Collectors):
         self._check_numbers()
         check_reserved(self.num_cpus, self.num_gpus, self.resources)
         check_address(self.address)
+
+    def check(self, model: GFNAlgorithm) -> None:
+        super().check(model)
+        if any(r.journal and not r.workers for r in string_rewards_of(model.dag)):
+            raise ValueError(
+                f"the reward of {model.dag!r} has a journal but no workers, so each collector "
+                "would write one where it runs: give workers=, then the learner asks and writes"
+            )
 
     def options(self) -> dict[str, Any]:
         """What Ray is asked for, for each task."""
