@@ -132,7 +132,8 @@ class RayCollectors(Collectors):
         asynchronous_rewards: go on while slow rewards are computed. Nothing is learnt from a
             trajectory before its reward is known.
         max_pending: trajectories that wait for a reward, at most.
-        num_cpus, num_gpus, resources: what Ray reserves for a task.
+        num_cpus, num_gpus, resources: what Ray reserves for a task. Workers of a slow reward keep
+            theirs, so the cluster must have room for both.
         address: of the cluster, as in :class:`gfn_gym.rewards.RayWorkers`.
     """
 

@@ -54,7 +54,8 @@ class StringReward:
         cache_size: objects; the one that was asked for longest ago is dropped first.
         journal: a file to which each reward is appended when it arrives, and from which known ones
             are taken at the start: not even a kill of this process loses one, and another training
-            with the same function begins with them. Failures are not written.
+            with the same function begins with them; another function needs another file. Failures
+            are not written.
 
     Attributes:
         failed: dict string → :class:`Failure` (kind, reason), of the objects that failed when
