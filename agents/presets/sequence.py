@@ -6,6 +6,8 @@ from typing import Any
 
 from stable_baselines3.common.utils import LinearSchedule
 
+from gfn_gym.envs.sequence.dag import Sequence
+
 from .common import fast_for_all
 from .hypergrid import FAST as FAST_HYPERGRID
 
@@ -13,11 +15,22 @@ EXPLORATION: dict[str, Any] = {"exploration_initial_eps": 0.1, "exploration_fina
 FAST: dict[str, Any] = {
     **FAST_HYPERGRID,
     **EXPLORATION,
-    "n_envs": 64,
     "learning_rate": LinearSchedule(4e-3, 4e-5, 1.0),
-    "batch_size": 256,
+    "gradient_steps": 4,
 }
 
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    "fast": fast_for_all(FAST, EXPLORATION, q_learning_rate=4e-3),
-}
+# What binds or folds depends on tokens that stand side by side: read three of them at once, the
+# distance is halved (docs/rna.md). Of a large alphabet fewer, since every window has a row of
+# weights for all that it may hold.
+NGRAM, MOST_PER_WINDOW = 3, 1_000
+
+
+def presets(dag: Sequence) -> dict[str, dict[str, dict[str, Any]]]:
+    """The presets of words of this length, over an alphabet of this size."""
+    values, longest = dag.alphabet.size + 1, min(NGRAM, dag.max_length)
+    ngram = max([n for n in range(1, longest + 1) if values**n <= MOST_PER_WINDOW], default=1)
+    fast = {
+        name: {**settings, "architecture": {**settings.get("architecture", {}), "ngram": ngram}}
+        for name, settings in fast_for_all(FAST, EXPLORATION, q_learning_rate=4e-3).items()
+    }
+    return {"fast": fast}
