@@ -31,7 +31,7 @@ def test_both_domains_have_every_algorithm() -> None:
 
 @pytest.mark.parametrize(
     ("alphabet", "length", "ngram"),
-    [("ACGU", 8, 3), ("ACGU", 2, 2), ("ACGU", 1, 1), ("ACDEFGHIKLMNPQRSTVWY", 9, 2)],
+    [("ACGU", 8, 4), ("ACGU", 2, 2), ("ACGU", 1, 1), ("ACDEFGHIKLMNPQRSTVWY", 9, 2)],
 )
 def test_windows_fit_into_words_and_memory(alphabet: str, length: int, ngram: int) -> None:
     dag = Sequence(alphabet, length=length)

@@ -51,7 +51,9 @@ class MLP(Architecture):
         if not net_arch or min(net_arch) < 1:
             raise ValueError(f"net_arch={net_arch!r} must list the hidden widths, e.g. [256, 256]")
         nvec = dag.state_space.nvec.tolist()
-        windows = [] if whole("ngram", ngram, least=1, most=len(nvec)) == 1 else [NGrams(nvec, ngram)]
+        windows = (
+            [] if whole("ngram", ngram, least=1, most=len(nvec)) == 1 else [NGrams(nvec, ngram)]
+        )
         read = windows[0].nvec if windows else nvec
         layers: list[nn.Module] = [*windows, OneHotLinear(read, net_arch[0])]
         for below, above in itertools.pairwise(net_arch):

@@ -16,13 +16,14 @@ FAST: dict[str, Any] = {
     **FAST_HYPERGRID,
     **EXPLORATION,
     "learning_rate": LinearSchedule(4e-3, 4e-5, 1.0),
+    "buffer_size": 1_000_000,
     "gradient_steps": 4,
 }
 
-# What binds or folds depends on tokens that stand side by side: read three of them at once, the
-# distance is halved (docs/rna.md). Of a large alphabet fewer, since every window has a row of
-# weights for all that it may hold.
-NGRAM, MOST_PER_WINDOW = 3, 1_000
+# What binds depends on tokens that stand side by side; reading four of them at once halves the
+# distance (docs/rna.md). Of a large alphabet fewer, since every window has a row of weights for all
+# that it may hold.
+NGRAM, MOST_PER_WINDOW = 4, 1_000
 
 
 def presets(dag: Sequence) -> dict[str, dict[str, dict[str, Any]]]:
