@@ -1,9 +1,9 @@
-"""RNA that binds, words of 8 bases: SoftDQN from left to right for five CPU minutes.
+"""RNA that binds, words of 8 bases: SoftDQN and TB from left to right for five CPU minutes.
 
 python benchmarks/paper/binding_exact_long.py train --workers 1
 
-With more exploration than in the preset: a word whose probability is far too low is not drawn
-again otherwise, and the weight of such words is what is left after a long training.
+SoftDQN has more exploration than in the preset: a word whose probability is far too low is not
+drawn again otherwise, and the weight of such words is what is left after a long training.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from experiment import Panel, quick_version
 
 EXPLORATION = {"exploration_initial_eps": 0.3, "exploration_final_eps": 0.1}
 RUNS = [
-    replace(run, name=f"{run.name}-long", kwargs=EXPLORATION)
+    replace(run, name=f"{run.name}-long", kwargs=EXPLORATION if run.agent == "SoftDQN" else {})
     for run in TABLE_OF_ALL.runs
-    if run.name == "softdqn-append-8"
+    if run.name in ("softdqn-append-8", "tb-append-8")
 ]
 EXPERIMENT = replace(
     TABLE_OF_ALL,
