@@ -66,8 +66,9 @@ def test_an_agent_stays_within_the_calls(script: Any) -> None:
 
 def test_an_agent_of_a_larger_exponent_begins_with_8(script: Any, monkeypatch: Any) -> None:
     module, seen = script("binding_modes"), []
+    stop_at: Any = module.StopAt
 
-    class Seeing(module.StopAt):
+    class Seeing(stop_at):
         def _on_step(self) -> bool:
             seen.append((self.model.reward_annealing, self.model.replay_pool))
             return False
