@@ -33,6 +33,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import tyro
+from matplotlib.ticker import EngFormatter
 from stable_baselines3.common.callbacks import BaseCallback
 
 import gfn_gym.agents
@@ -274,6 +275,7 @@ def draw(args: Draw) -> None:
         )
     for axis, title in zip(axes, PANELS.values(), strict=True):
         axis.set(title=title, xlabel="words asked for")
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize="small")
     figure.suptitle(f"{TARGETS}, words of {LENGTH} bases")
