@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, cast
 import torch as th
 from torch import nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
 N_WEIGHTS = 9
 """Tensors of a step, in the order of :meth:`MessageStep.weights`."""
@@ -94,15 +93,15 @@ def _forward(
     scale, shift, message, message_bias, own, own_bias, received, join, join_bias = step
     n_roots = len(nodes) - len(parent)
     read, mean, rstd = th.native_layer_norm(nodes, scale.shape, scale, shift, EPSILON)
-    said = F.linear(read, message, message_bias)
+    said = (read @ message.t()).add_(message_bias)
     rising = said[n_roots:].add(up).relu_()  # [K, width]
     falling = said.index_select(0, parent).add_(down).relu_()
     gathered = said  # no longer needed: its memory is
     gathered[:n_roots] = 0
     gathered[n_roots:] = falling
     gathered.index_add_(0, parent, rising)
-    update = F.linear(read, own, own_bias).addmm_(gathered, received.t()).relu_()
-    new = F.linear(update, join, join_bias).add_(nodes)
+    update = (read @ own.t()).addmm_(gathered, received.t()).add_(own_bias).relu_()
+    new = th.addmm(nodes, update, join.t()).add_(join_bias)
     return new, _Kept(nodes, mean, rstd, read, rising, falling, gathered, update)
 
 
@@ -144,7 +143,7 @@ class _PassMessages(th.autograd.Function):
         return nodes
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *grads: th.Tensor) -> tuple[th.Tensor | None, ...]:
         (grad,), (parent, *tensors) = grads, ctx.saved_tensors
         weights = _pieces(tensors[: ctx.n_weights], N_WEIGHTS)

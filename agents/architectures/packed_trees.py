@@ -48,8 +48,8 @@ class PackedTrees:
     slot of a block, as the number block·S + slot.
 
     Attributes:
-        row: int64 (M,), the tree of each node: first the n roots, 0 to n − 1, then the other K nodes,
-            rising.
+        row: int64 (M,), the tree of each node: first the n roots, 0 to n − 1, then the
+            other K nodes, rising.
         place: int64 (M,), the node's number in its tree; 0 for roots.
         block: int64 (M,).
         parent: int64 (K,), of each node that is no root, which of the M is its parent.
