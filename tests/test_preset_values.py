@@ -223,7 +223,7 @@ SAVING: dict[str, Any] = {
     "n_envs": 8,
     "learning_starts": 256,
     "replay_pool": 10_000,
-    "reward_annealing": (0.1, 0.5),
+    "reward_annealing": (0.1, 0.3),
 }
 FRUGAL = {key: {**settings, **SAVING} for key, settings in FAST.items()}
 for algorithm in ("SoftDQN", "MunchausenDQN"):
