@@ -213,15 +213,21 @@ class SoftDQN(TransitionAlgorithm):
         return self.q_net.of_actions(batch.states, batch.masks, batch.actions) - target
 
     def _next_value(self, batch: TransitionBatch) -> th.Tensor:
-        """V(s') by the target network, (n,); arbitrary where the episode is over."""
+        """V(s') by the target network, (n,); 0 where the episode is over."""
         if self.planning_simulations:
             return self._planned_value(batch)
-        next_states, next_masks = batch.next_states, batch.next_masks
+        value, goes_on = th.zeros_like(batch.rewards), (~batch.dones).nonzero().squeeze(1)
+        if not len(goes_on):
+            return value
+        next_states = batch.next_states.index_select(0, goes_on)
+        next_masks = batch.next_masks.index_select(0, goes_on)
         if not self.double:
-            return self.q_net_target.soft_value(next_states, next_masks)
-        q_next = self.q_net_target(next_states, next_masks)
-        q_online = self.q_net(next_states, next_masks)
-        return targets.double_soft_value(q_online, q_next, self.temperature)
+            found = self.q_net_target.soft_value(next_states, next_masks)
+        else:
+            q_next = self.q_net_target(next_states, next_masks)
+            q_online = self.q_net(next_states, next_masks)
+            found = targets.double_soft_value(q_online, q_next, self.temperature)
+        return value.index_copy(0, goes_on, found)
 
     @th.no_grad()
     def _update_copies(self) -> None:

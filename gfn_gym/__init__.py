@@ -41,13 +41,13 @@ register(
     "SequenceGFN-v0",
     "gfn_gym.envs.sequence.dag:Sequence",
     policy="MlpPolicy",
-    presets="gfn_gym.agents.presets.sequence:PRESETS",
+    presets="gfn_gym.agents.presets.sequence:presets",
 )
 register(
     "RNABindingGFN-v0",
     "gfn_gym.envs.rna.binding:RNABinding",
     policy="MlpPolicy",
-    presets="gfn_gym.agents.presets.sequence:PRESETS",
+    presets="gfn_gym.agents.presets.sequence:presets",
 )
 register(
     "RNAFoldGFN-v0",

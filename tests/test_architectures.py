@@ -18,7 +18,7 @@ from block_sets import BLOCK_SETS, tilted
 from gfn_gym import GFNEnv, agents
 from gfn_gym.agents import Architecture, GFNAlgorithm, SoftDQN, as_policy
 from gfn_gym.agents.architectures import ARCHITECTURES, MLP
-from gfn_gym.agents.architectures.mlp import OneHotLinear
+from gfn_gym.agents.architectures.mlp import NGrams, OneHotLinear
 from gfn_gym.agents.networks import QNetwork
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
@@ -433,3 +433,29 @@ def test_the_product_with_one_hot_states_is_the_sum_of_rows():
     rows.square().sum().backward()
     assert th.allclose(product, rows, atol=1e-6)
     assert th.allclose(gradient, layer.weight.grad, atol=1e-5)
+
+
+def test_ngrams_are_the_coordinates_and_a_number_for_each_window():
+    layer = NGrams([3, 3, 2], 2)
+    assert layer.nvec == [3, 3, 2, 9, 9]
+    states = th.tensor([[0, 0, 0], [2, 1, 0], [1, 2, 0], [2, 1, 1]])
+    numbers = layer(states)
+    assert th.equal(numbers[:, :3], states)
+    first, second = numbers[:, 3], numbers[:, 4]
+    assert first[1] == first[3] and len(first.unique()) == 3  # by the first two coordinates alone
+    assert len(second.unique()) == 4 and numbers.max() < 9
+
+
+@pytest.mark.parametrize("ngram", [1, 2])
+def test_one_layer_of_pairs_tells_pairs_from_single_tokens(ngram: int) -> None:
+    """x1 XOR x2 is a sum over pairs and no sum over coordinates."""
+    dag = Hypergrid(2, 2)
+    network = MLP(dag, net_arch=[1], activation_fn=nn.Identity, ngram=ngram)
+    states = th.tensor([[0, 0], [0, 1], [1, 0], [1, 1]])
+    optimizer = th.optim.Adam(network.parameters(), lr=0.05)
+    for _ in range(300):
+        loss = (network.encode(states).squeeze(1) - th.tensor([0.0, 1.0, 1.0, 0.0])).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 1e-4 if ngram == 2 else loss > 0.2

@@ -124,6 +124,12 @@ def test_a_network_without_width_is_refused(net_arch: list[int]) -> None:
         make(policy_kwargs={"net_arch": net_arch})
 
 
+@pytest.mark.parametrize(("ngram", "error"), [(0, ValueError), (3, ValueError), (1.0, TypeError)])
+def test_windows_that_do_not_fit_into_a_state_are_refused(ngram: Any, error: Any) -> None:
+    with pytest.raises(error, match="ngram"):
+        make(policy_kwargs={"ngram": ngram})
+
+
 @ALGORITHMS
 @pytest.mark.parametrize(
     ("totals", "message"),

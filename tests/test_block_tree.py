@@ -230,8 +230,15 @@ def test_packed_trees(ours: Molecule) -> None:
     packed = pack_trees(th.from_numpy(states.astype(np.int64)), 6, ours.vocabulary.n_blocks)
     sizes = (states[:, :6] < ours.vocabulary.n_blocks).sum(1)
     assert th.bincount(packed.row).tolist() == np.maximum(sizes, 1).tolist()  # s0 has one as well
-    assert packed.bonds.shape == (2, 2 * int((np.maximum(sizes, 1) - 1).sum()))
-    assert (packed.row[packed.bonds[0]] == packed.row[packed.bonds[1]]).all()
+    n, blocks = len(states), states[:, :6]
+    assert packed.row[:n].tolist() == list(range(n))
+    assert packed.place[:n].tolist() == [0] * n
+    rows, places = packed.row[n:].numpy(), packed.place[n:].numpy()
+    taken = np.argwhere(blocks < ours.vocabulary.n_blocks)
+    assert np.stack([rows, places], axis=1).tolist() == taken[taken[:, 1] > 0].tolist()
+    assert (packed.block[n:].numpy() == blocks[rows, places]).all()
+    assert (packed.row[packed.parent].numpy() == rows).all()
+    assert (packed.place[packed.parent].numpy() == states[rows, 6 + places]).all()
     node, _ = ours.stems(states)
     here = (node >= 0).sum(1)
     growing = (sizes > 0) & (sizes < 6)
@@ -242,6 +249,62 @@ def test_packed_trees(ours: Molecule) -> None:
     inside = growing[rows]
     place = packed.place[packed.stem_node].numpy()
     assert (node[rows[inside], ranks[inside]] == place[inside]).all()
+
+
+def plainly(network: BlockTree, row: States) -> list[th.Tensor]:
+    """The vectors of one tree's nodes, step by step and node by node, as the formulas say."""
+    n, slots = network.max_blocks, network.n_atoms // (network.n_blocks + 1)
+    blocks, parents, upper, lower = row[: 4 * n].reshape(4, n)
+    opened = row[4 * n :].reshape(n, slots).copy()
+    size = int((blocks < network.n_blocks).sum())
+    opened[0, 0] += size == 0
+    nodes = [network.block[blocks[i]] for i in range(max(size, 1))]
+    for i, node in enumerate(nodes):
+        for slot in np.repeat(np.arange(slots), opened[i]):
+            node = node + network.open[blocks[i] * slots + slot]
+        nodes[i] = node
+    bonds = []
+    for i in range(1, size):
+        own, above = blocks[i] * slots + lower[i], blocks[parents[i]] * slots + upper[i]
+        bonds.append((i, parents[i], network.bond_from[own] + network.bond_to[above]))
+        bonds.append((parents[i], i, network.bond_from[above] + network.bond_to[own]))
+    for step in network.steps:
+        read, new = [step.norm(node) for node in nodes], []
+        for i, node in enumerate(nodes):
+            told = th.zeros_like(node)
+            for begin, end, bond in bonds:
+                if end == i:
+                    told = told + th.relu(step.message(read[begin]) + bond)
+            update = th.relu(step.own(read[i]) + step.received(told))
+            new.append(node + step.join(update))
+        nodes = new
+    return [network.norm(node) for node in nodes]
+
+
+def test_messages_and_their_gradients_are_those_of_the_formulas(ours: Molecule) -> None:
+    th.manual_seed(0)
+    net, states = BlockTree(ours, **SMALL).double(), walks(ours)[::7]
+    with th.no_grad():  # norms that start as nothing would hide what they do
+        for parameter in net.parameters():
+            parameter.add_(0.1 * th.randn_like(parameter))
+    for chosen in (states, states[:1]):  # several trees, and the empty one alone
+        encoded = net.encode(th.from_numpy(chosen.astype(np.int64)))
+        places = list(zip(encoded.packed.row.tolist(), encoded.packed.place.tolist(), strict=True))
+        found = [plainly(net, row) for row in chosen]
+        expected = th.stack([found[row][place] for row, place in places])
+        th.testing.assert_close(encoded.nodes, expected, rtol=1e-10, atol=1e-10)
+        weights = th.randn_like(expected)  # so that each number's gradient counts
+        (weights * encoded.nodes).sum().backward()
+        of_formulas = th.autograd.grad(
+            (weights * expected).sum(), net.parameters(), allow_unused=True
+        )
+        for parameter, gradient in zip(net.parameters(), of_formulas, strict=True):
+            gradient = th.zeros_like(parameter) if gradient is None else gradient
+            th.testing.assert_close(parameter.grad, gradient, rtol=1e-9, atol=1e-9)
+            parameter.grad = None
+        with th.no_grad():  # which takes a path of its own
+            again = net.encode(th.from_numpy(chosen.astype(np.int64))).nodes
+        assert (again == encoded.nodes).all()
 
 
 # ---- as a policy ------------------------------------------------------------------------------

@@ -179,6 +179,18 @@ def test_figure_has_means_and_spread_of_the_csvs(tmp_path: Path) -> None:
     plt.close(figure)
 
 
+def test_a_panel_of_which_no_run_has_begun_is_left_out(tmp_path: Path) -> None:
+    other = replace(SOFT, name="other")
+    panels = [
+        Panel(metric="total_variation", title=run.name, runs=[run.name]) for run in (SOFT, other)
+    ]
+    two = experiment(tmp_path, runs=[SOFT, other], panels=panels)
+    write(two, SOFT, 0, [0.5, 0.25])
+    height, width, _ = plt.imread(draw(two)).shape
+    write(two, other, 0, [0.5, 0.25])
+    assert plt.imread(draw(two)).shape[:2] == (height, 2 * width)
+
+
 def test_figure_over_a_parameter_has_last_values(tmp_path: Path) -> None:
     runs = [replace(SOFT, name=f"soft-{at}", at=at) for at in (4, 2)]
     panel = Panel(metric="total_variation", title="exact", over="k", log=False)

@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from gfn_gym import GFNEnv
 from gfn_gym.agents import SoftDQN
 from gfn_gym.agents.vec_env import as_vec_env
-from gfn_gym.envs.molecule import downloads, rewards
+from gfn_gym.envs.molecule import downloads, drug_likeness, rewards
 from gfn_gym.envs.molecule.assemble import Assembler
 from gfn_gym.envs.molecule.dag import Molecule
 from gfn_gym.envs.molecule.rewards import QedSa, Seh, SmilesReward, log_power, make_reward
@@ -161,6 +161,30 @@ def test_what_a_function_of_states_raises_comes_through():
         dag.log_reward(random_objects(dag, 3))
 
 
+@pytest.mark.parametrize("pairs", [PAIRS, None], ids=["charges", "ours"])
+def test_what_sanitising_leaves_out_is_as_it_would_be(pairs):
+    dag = molecules_of(pairs)
+    assembler, states = Assembler(dag.vocabulary, dag.max_blocks), random_objects(dag, 40)
+
+    def facts(molecule):
+        atoms = [
+            (a.GetIsAromatic(), a.GetHybridization(), a.GetTotalNumHs(), a.GetNumRadicalElectrons())
+            for a in molecule.GetAtoms()
+        ]
+        bonds = [(bond.GetBondType(), bond.GetIsConjugated()) for bond in molecule.GetBonds()]
+        return atoms, bonds
+
+    for molecule, bare in zip(
+        assembler.molecules(states), assembler.molecules(states, rings=False), strict=True
+    ):
+        full = Chem.Mol(molecule)
+        full.ClearComputedProps()
+        Chem.SanitizeMol(full)
+        assert facts(molecule) == facts(bare) == facts(full)
+        rings = [tuple(sorted(m.GetRingInfo().AtomRings())) for m in (molecule, full)]
+        assert rings[0] == rings[1]
+
+
 # ---- QED and synthetic accessibility ------------------------------------------------------------
 
 
@@ -176,6 +200,28 @@ def test_qed_sa():
     np.testing.assert_allclose(dag.log_reward(states), 4 * np.log(scores), rtol=1e-9)
     sharper = Molecule(max_blocks=4, reward_exponent=8)
     np.testing.assert_allclose(sharper.log_reward(states), 8 * np.log(scores), rtol=1e-9)
+
+
+ALERTING = (
+    "O=CCCS", "CC(=O)Cl", "[O-][N+](=O)c1ccccc1", "CN=[N+]=[N-]", "OOC", "C#CC(=O)OC", "NNC(=O)C",
+    "N#CC(=C)C", "c1c(O)c(O)ccc1", "C1NC(=O)NC(=O)1", "CI", "CP", "O=C1NCC1", "CS(=O)(=O)O",
+    "C=C=C",
+    "[13CH4]", "[15NH3]", "CCCCCCC", "c1ccc2c(c1)ccc(=O)o2", "FC(F)(F)F", "C1CCCCCC1", "S=C(N)N",
+    "[Si](C)(C)F", "CC[Se]C", "N=C=O", "c1cc(F)cc(Cl)c1Br", "C[n+]1ccccc1", "[2H]OC", "O", "C",
+)  # fmt: skip
+
+
+def test_drug_likeness_is_rdkits():
+    dag = Molecule(reward="qed_sa")
+    molecules = [Chem.MolFromSmiles(smiles) for smiles in ALERTING]
+    molecules += dag.reward.assembler.molecules(random_objects(dag, 60))
+    n_alerts = [drug_likeness.n_alerts(molecule) for molecule in molecules]
+    assert n_alerts == [QED.properties(molecule).ALERTS for molecule in molecules]
+    assert sum(n > 0 for n in n_alerts) > 20
+    values = [drug_likeness.drug_likeness(molecule) for molecule in molecules]
+    assert values == [QED.qed(molecule) for molecule in molecules]  # to the last bit
+    found = {part for _, parts in drug_likeness._alerts_with_parts() for part in parts}
+    assert found.issuperset(drug_likeness._parts_of_keys())  # else a key rules nothing out
 
 
 def test_floor_comes_before_the_power():

@@ -135,6 +135,18 @@ def test_alone_or_in_company():
     assert proxy([], []).shape == (0,)
 
 
+def test_short_products_asked_for_elsewhere_do_not_change_it():
+    proxy, molecules = Proxy(random_weights()), parsed(SMILES)
+    expected = proxy(molecules, [[0]] * len(molecules))
+    th.set_float32_matmul_precision("medium")
+    try:
+        found = proxy(molecules, [[0]] * len(molecules))
+        assert th.get_float32_matmul_precision() == "medium"
+    finally:
+        th.set_float32_matmul_precision("highest")
+    assert found.tolist() == expected.tolist()
+
+
 def test_order_of_atoms_does_not_matter_and_flags_do():
     proxy = Proxy(random_weights(), th.float64)
     molecule = Chem.MolFromSmiles("Oc1ccc(C#N)nc1")

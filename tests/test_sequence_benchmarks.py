@@ -64,6 +64,23 @@ def test_an_agent_stays_within_the_calls(script: Any) -> None:
     assert 200 - 16 < len(ledger.scores) <= 200
 
 
+def test_an_agent_of_a_larger_exponent_begins_with_8(script: Any, monkeypatch: Any) -> None:
+    module, seen = script("binding_modes"), []
+    stop_at: Any = module.StopAt
+
+    class Seeing(stop_at):
+        def _on_step(self) -> bool:
+            seen.append((self.model.reward_annealing, self.model.replay_pool))
+            return False
+
+    monkeypatch.setattr(module, "StopAt", Seeing)
+    for name in ("SoftDQN", "SoftDQN, exponent 32", "SoftDQN, exponent 32, pool"):
+        module.METHODS[name](module.Ledger(count_of_g, 200), 0)
+    assert seen == [(None, 0), ((0.25, 0.5), 0), ((0.25, 0.5), 200)]
+    files = [module.csv_of(Path(), name, 0).name for name in module.METHODS]
+    assert len(set(files)) == len(files) and not any(set(file) & set(" ,") for file in files)
+
+
 def test_what_was_found_is_judged_by_the_words_asked_for(script: Any) -> None:
     module = script("binding_modes")
     score = module.RNABinding("RNA1", 14).reward.function.function
@@ -108,8 +125,9 @@ def test_every_run_of_the_figures_has_its_settings(script: Any) -> None:
 
     exact = script("binding_exact").EXPERIMENT
     folds = [script(name).EXPERIMENT for name in ("rna_folds", "rna_folds_60")]
-    runs = [run for experiment in (exact, *folds) for run in experiment.runs]
-    assert len(runs) == len({run.name for run in runs}) == 3 * 6 * 2 + 2 * 4
+    longer = script("binding_exact_long").EXPERIMENT
+    runs = [run for experiment in (exact, longer, *folds) for run in experiment.runs]
+    assert len(runs) == len({run.name for run in runs}) == 3 * 6 * 2 + 2 + 2 * 4
     for run in runs:
         dag: Any = Sequence() if run.env == "SequenceGFN-v0" else RNAFold()
         assert presets.preset_values(getattr(agents, run.agent), dag, run.preset)

@@ -13,7 +13,7 @@ from gfn_gym.envs.sequence.dag import Sequence
 from gfn_gym.evaluation import evaluate_exact
 from sequence_envs import needs_rna, tilted_words
 
-ALGORITHMS = sorted(sequence.PRESETS["fast"])
+ALGORITHMS = sorted(sequence.presets(Sequence(length=4))["fast"])
 SMALL: dict[str, Any] = {"seed": 0, "device": "cpu", "preset": "fast"}
 
 
@@ -27,6 +27,17 @@ def test_both_domains_have_every_algorithm() -> None:
         "DetailedBalance", "SubTrajectoryBalance", "EntropicPPO",
     }  # fmt: skip
     assert set(ALGORITHMS) == set(rna_fold.PRESETS["fast"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("alphabet", "length", "ngram"),
+    [("ACGU", 8, 4), ("ACGU", 2, 2), ("ACGU", 1, 1), ("ACDEFGHIKLMNPQRSTVWY", 9, 2)],
+)
+def test_windows_fit_into_words_and_memory(alphabet: str, length: int, ngram: int) -> None:
+    dag = Sequence(alphabet, length=length)
+    for algorithm in ALGORITHMS:
+        model: Any = getattr(agents, algorithm)("auto", GFNEnv(dag), **SMALL)
+        assert model.policy_kwargs["ngram"] == ngram
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

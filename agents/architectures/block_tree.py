@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import torch as th
 from torch import nn
@@ -14,6 +14,7 @@ from gfn_gym.dag import DAG
 
 from .. import targets
 from .base import Architecture
+from .message_passing import MessageStep, pass_messages
 from .packed_trees import HasBlockTrees, PackedTrees, pack_trees
 
 
@@ -61,11 +62,14 @@ class BlockTree(Architecture):
         trees = pack_trees(states, self.max_blocks, self.n_blocks)
         opened = self.open.index_select(0, trees.stem_atom)
         nodes = self.block.index_select(0, trees.block).index_add(0, trees.stem_node, opened)
-        begins, ends = trees.bond_atoms
-        bond = self.bond_from.index_select(0, begins) + self.bond_to.index_select(0, ends)
-        for step in self.steps:
-            nodes = step(nodes, trees.bonds, bond)
+        up = self._bond(trees.atom, trees.parent_atom)
+        down = self._bond(trees.parent_atom, trees.atom)
+        nodes = pass_messages(nodes, up, down, trees.parent, cast(Any, self.steps))
         return EncodedTrees(trees, self.norm(nodes), len(states))
+
+    def _bond(self, begins: th.Tensor, ends: th.Tensor) -> th.Tensor:
+        """What bonds are from one atom, (K,), to the other: (K, width)."""
+        return self.bond_from.index_select(0, begins) + self.bond_to.index_select(0, ends)
 
     def make_forward_head(self) -> StemHead:
         return StemHead(self)
@@ -104,24 +108,6 @@ class EncodedTrees:
 def rows_of(n: int, width: int) -> nn.Parameter:
     """An embedding, for ``index_select``: its gradient is a fifth of nn.Embedding's work."""
     return nn.Parameter(th.randn(n, width))
-
-
-class MessageStep(nn.Module):
-    """One step of message passing: each node reads its neighbors through the bonds between."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.message, self.own = nn.Linear(width, width), nn.Linear(width, width)
-        self.received, self.join = nn.Linear(width, width, bias=False), nn.Linear(width, width)
-
-    def forward(self, nodes: th.Tensor, bonds: th.Tensor, bond: th.Tensor) -> th.Tensor:
-        """Nodes (M, width), bonds int64 (2, 2K) and what they are (2K, width) → (M, width)."""
-        read = self.norm(nodes)
-        messages = F.relu(self.message(read).index_select(0, bonds[0]) + bond)
-        gathered = th.zeros_like(nodes).index_add(0, bonds[1], messages)
-        update = F.relu(self.own(read) + self.received(gathered))
-        return cast(th.Tensor, nodes + self.join(update))
 
 
 # ---- heads --------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from gymnasium import spaces
 from torch import nn
 from torch.nn import functional as F
 
+from gfn_gym.arguments import whole
 from gfn_gym.dag import DAG
 
 from .base import Architecture
@@ -24,10 +25,14 @@ class MLP(Architecture):
         dag: its state_space must be a MultiDiscrete.
         net_arch: widths of the hidden layers; [256, 256] in arXiv:2310.12934.
         activation_fn: a class or function that makes what follows each of them.
+        ngram: the first layer also reads the one-hot values of every window of this many
+            neighboring coordinates, for words whose reward depends on what stands side by side; at
+            1 the coordinates alone. Its weights grow with the power of this of their sizes.
 
     Raises:
-        TypeError: the DAG's states are something else.
-        ValueError: ``net_arch`` is empty, or holds a width below 1.
+        TypeError: the DAG's states are something else, or ``ngram`` is not an integer.
+        ValueError: ``net_arch`` is empty, or holds a width below 1; ``ngram`` is below 1 or more
+            than the coordinates.
     """
 
     def __init__(
@@ -35,6 +40,7 @@ class MLP(Architecture):
         dag: DAG,
         net_arch: Sequence[int] = (256, 256),
         activation_fn: Callable[[], nn.Module] = nn.ReLU,
+        ngram: int = 1,
     ):
         super().__init__(dag)
         if not isinstance(dag.state_space, spaces.MultiDiscrete):
@@ -44,7 +50,12 @@ class MLP(Architecture):
             )
         if not net_arch or min(net_arch) < 1:
             raise ValueError(f"net_arch={net_arch!r} must list the hidden widths, e.g. [256, 256]")
-        layers: list[nn.Module] = [OneHotLinear(dag.state_space.nvec.tolist(), net_arch[0])]
+        nvec = dag.state_space.nvec.tolist()
+        windows = (
+            [] if whole("ngram", ngram, least=1, most=len(nvec)) == 1 else [NGrams(nvec, ngram)]
+        )
+        read = windows[0].nvec if windows else nvec
+        layers: list[nn.Module] = [*windows, OneHotLinear(read, net_arch[0])]
         for below, above in itertools.pairwise(net_arch):
             layers += [activation_fn(), nn.Linear(below, above)]
         self.layers = nn.Sequential(*layers, activation_fn())
@@ -62,6 +73,32 @@ class MLP(Architecture):
 
     def make_value_head(self) -> nn.Module:
         return nn.Linear(self.width, 1)
+
+
+class NGrams(nn.Module):
+    """Each coordinate, and the number that the values of each window of ``n`` of them make.
+
+    Args:
+        nvec: how many values each coordinate has.
+        n: length of a window.
+
+    Attributes:
+        nvec: how many values each number of the output has.
+    """
+
+    powers: th.Tensor
+
+    def __init__(self, nvec: Sequence[int], n: int):
+        super().__init__()
+        base = max(nvec)
+        self.n, self.nvec = n, [*nvec, *[base**n] * (len(nvec) - n + 1)]
+        powers = th.as_tensor([base**place for place in range(n)])
+        self.register_buffer("powers", powers, persistent=False)
+
+    def forward(self, states: th.Tensor) -> th.Tensor:
+        """States int64 (n, d) → int64 (n, 2d − n + 1)."""
+        windows = states.unfold(1, self.n, 1)  # [n, d − n + 1, n]
+        return th.cat([states, (windows * self.powers).sum(2)], dim=1)
 
 
 class OneHotLinear(nn.Module):

@@ -48,12 +48,12 @@ class PackedTrees:
     slot of a block, as the number block·S + slot.
 
     Attributes:
-        row: int64 (M,), the tree of each node; rising.
-        place: int64 (M,), the node's number in its tree.
+        row: int64 (M,), the tree of each node: first the n roots, 0 to n − 1, then the
+            other K nodes, rising.
+        place: int64 (M,), the node's number in its tree; 0 for roots.
         block: int64 (M,).
-        open: float32 (M, S), how often each slot is open.
-        bonds: int64 (2, 2K), a bond's two nodes, from and to; each of the K bonds both ways.
-        bond_atoms: int64 (2, 2K), the atoms of the same nodes that it joins.
+        parent: int64 (K,), of each node that is no root, which of the M is its parent.
+        atom, parent_atom: int64 (K,), the atoms that the bond between them joins.
         stem_node, stem_atom: int64 (T,), where each open stem is, tree by tree in the order of
             the actions.
         stem_row, stem_rank: int64 (T,), the stem's tree, and its number there.
@@ -62,9 +62,9 @@ class PackedTrees:
     row: th.Tensor
     place: th.Tensor
     block: th.Tensor
-    open: th.Tensor
-    bonds: th.Tensor
-    bond_atoms: th.Tensor
+    parent: th.Tensor
+    atom: th.Tensor
+    parent_atom: th.Tensor
     stem_node: th.Tensor
     stem_atom: th.Tensor
     stem_row: th.Tensor
@@ -79,36 +79,34 @@ def pack_trees(states: th.Tensor, max_blocks: int, n_blocks: int) -> PackedTrees
         max_blocks: N.
         n_blocks: B; a place whose block is B or more holds no node.
     """
-    n = len(states)
+    n, roots = len(states), th.arange(len(states), device=states.device)
     blocks, parents, parent_slots, own_slots = states[:, : 4 * max_blocks].chunk(4, dim=1)
     n_slots = states.shape[1] // max_blocks - 4
-    opened = states[:, 4 * max_blocks :].reshape(n, max_blocks, n_slots)
-    there = blocks < n_blocks
-    empty = ~there[:, 0]
-    there = th.cat([th.ones_like(there[:, :1]), there[:, 1:]], dim=1)
-    row, place = there.nonzero(as_tuple=True)
-    block, counts = blocks[row, place], opened[row, place]
+    opened = states[:, 4 * max_blocks :].clone()
+    opened[blocks[:, 0] >= n_blocks, 0] = 1  # the pseudo-stem, by which the first block is added
+
+    there = blocks[:, 1:] < n_blocks
+    row, place = there.nonzero(as_tuple=True)  # [K]; every node except a root hangs on a bond
+    place = place + 1
     size = there.sum(dim=1)
-    first = size.cumsum(0) - size  # the number of each tree's node 0
-    counts[first[empty], 0] = 1  # the pseudo-stem, by which the first block is added
+    first = n - 1 + size.cumsum(0) - size  # plus a place from 1 on: the node's number
 
-    child = place.nonzero().squeeze(1)  # every node but a root hangs on a bond
-    at = row[child], place[child]
-    parent = first[at[0]] + parents[at]
-    below = block[child] * n_slots + own_slots[at]
-    above = block[parent] * n_slots + parent_slots[at]
+    def number(row: th.Tensor, place: th.Tensor) -> th.Tensor:
+        return th.where(place == 0, row, first[row] + place)
 
-    stem = th.repeat_interleave(counts.flatten())  # [T], of each the place node·S + slot
-    stem_node = stem // n_slots
-    n_stems = th.zeros(n, dtype=th.int64, device=states.device).index_add_(0, row, counts.sum(1))
-    stem_row, stem_rank = ragged_ranges(n_stems)
+    block = th.cat([blocks[:, 0], blocks[row, place]])
+    parent = number(row, parents[row, place])
+
+    stem = th.repeat_interleave(opened.flatten())  # [T], of each the place (row·N + node)·S + slot
+    stem_row, stem_rank = ragged_ranges(opened.sum(dim=1))
+    stem_node = number(stem_row, stem // n_slots % max_blocks)
     return PackedTrees(
-        row=row,
-        place=place,
+        row=th.cat([roots, row]),
+        place=th.cat([th.zeros_like(roots), place]),
         block=block,
-        open=counts.float(),
-        bonds=th.stack([th.cat([child, parent]), th.cat([parent, child])]),
-        bond_atoms=th.stack([th.cat([below, above]), th.cat([above, below])]),
+        parent=parent,
+        atom=block[n:] * n_slots + own_slots[row, place],
+        parent_atom=block[parent] * n_slots + parent_slots[row, place],
         stem_node=stem_node,
         stem_atom=block[stem_node] * n_slots + stem % n_slots,
         stem_row=stem_row,

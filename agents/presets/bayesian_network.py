@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .common import MUNCHAUSEN
+from .common import MUNCHAUSEN, frugal
 from .hypergrid import FAST as FAST_HYPERGRID
 from .hypergrid import PRESETS as HYPERGRID
 
@@ -17,11 +17,17 @@ FAST: dict[str, Any] = {
     "exploration_fraction": 0.7,
 }
 
+FRUGAL = frugal(FAST)
+
 # "paper": that of arXiv:2310.12934 for its hypergrid; it has no experiment of this kind.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": HYPERGRID["paper"],
     "fast": {
         "SoftDQN": FAST,
         "MunchausenDQN": {**FAST, **MUNCHAUSEN},
+    },
+    "frugal": {
+        "SoftDQN": FRUGAL,
+        "MunchausenDQN": {**FRUGAL, **MUNCHAUSEN},
     },
 }

@@ -156,7 +156,7 @@ class TrainingLoop(OffPolicyAlgorithm):
                 f"{timesteps!r} and {trajectories!r}"
             )
         check_totals(timesteps, trajectories)
-        if reset:
+        if reset or not self.num_timesteps:  # a new model begins, whatever it is told
             self.num_timesteps = self._episode_num = self._credit = self._fresh = 0
             self._begin_anew()
         self._round_progress = None

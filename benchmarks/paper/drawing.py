@@ -24,15 +24,17 @@ def draw(experiment: Experiment) -> Path:
 
     Lines are means over the seeds that have reached a count, and shaded areas go from the lowest
     to the highest. The title says how many trajectories were reached, and the legend where shorter
-    runs, or some of their seeds, end.
+    runs, or some of their seeds, end. A panel of which no run has begun is left out.
     """
-    columns = min(experiment.columns, len(experiment.panels))
-    n_rows = math.ceil(len(experiment.panels) / columns)
+    panels = [panel for panel in experiment.panels if has_begun(experiment, panel)]
+    panels = panels or list(experiment.panels)
+    columns = min(experiment.columns, len(panels))
+    n_rows = math.ceil(len(panels) / columns)
     size = (5.6 * columns, 3.9 * n_rows + 0.3)
     figure, axes = plt.subplots(n_rows, columns, figsize=size, layout="constrained", squeeze=False)
-    for axis, panel in zip(axes.flat, experiment.panels, strict=False):
+    for axis, panel in zip(axes.flat, panels, strict=False):
         draw_panel(experiment, panel, axis)
-    for axis in axes.flat[len(experiment.panels) :]:
+    for axis in axes.flat[len(panels) :]:
         axis.set_axis_off()
     figure.suptitle(f"{experiment.title}: {reached(experiment)}")
     experiment.folder.mkdir(parents=True, exist_ok=True)
@@ -42,8 +44,7 @@ def draw(experiment: Experiment) -> Path:
 
 
 def draw_panel(experiment: Experiment, panel: Panel, axis: Axes) -> None:
-    names = [run.name for run in experiment.runs] if panel.runs is None else panel.runs
-    runs = [run for run in experiment.runs if run.name in names]
+    runs = runs_of(experiment, panel)
     if panel.over is None:
         draw_floor(experiment, runs, panel, axis)
         draw_curves(experiment, runs, panel, axis)
@@ -113,6 +114,17 @@ def draw_floor(experiment: Experiment, runs: list[Run], panel: Panel, axis: Axes
 
 
 # ---- numbers --------------------------------------------------------------------------------
+
+
+def runs_of(experiment: Experiment, panel: Panel) -> list[Run]:
+    """The runs that a panel draws."""
+    names = [run.name for run in experiment.runs] if panel.runs is None else panel.runs
+    return [run for run in experiment.runs if run.name in names]
+
+
+def has_begun(experiment: Experiment, panel: Panel) -> bool:
+    """Whether there is anything to draw."""
+    return any(experiment.all_seeds(run) for run in runs_of(experiment, panel))
 
 
 def seed_values(experiment: Experiment, run: Run, metric: str) -> list[list[tuple[int, float]]]:

@@ -9,6 +9,13 @@ from rdkit import Chem
 from gfn_gym.envs.molecule.trees import Ints, Trees
 from gfn_gym.envs.molecule.vocabulary import Vocabulary
 
+# A bond between blocks takes the place of a hydrogen: no ring and no electron of a ring is new, so
+# what is aromatic stays so. To find that out again is a third of the work of sanitising.
+_SANITIZE = Chem.SanitizeFlags.SANITIZE_ALL & ~(
+    Chem.SanitizeFlags.SANITIZE_KEKULIZE | Chem.SanitizeFlags.SANITIZE_SETAROMATICITY
+)
+_WITHOUT_RINGS = _SANITIZE & ~Chem.SanitizeFlags.SANITIZE_SYMMRINGS
+
 
 class Assembler:
     """Joins the blocks of a tree by single bonds.
@@ -37,12 +44,18 @@ class Assembler:
         for pair in vocabulary.pairs:
             _check_valences(*pair)
 
-    def molecules(self, rows: Ints) -> list[Chem.Mol]:
-        """Return the sanitised molecule of each row (n, d)."""
+    def molecules(self, rows: Ints, *, rings: bool = True) -> list[Chem.Mol]:
+        """Return the sanitised molecule of each row (n, d).
+
+        Args:
+            rows: (n, d).
+            rings: whether to look for rings, which takes time; False where nobody asks for them.
+        """
         trees = Trees.of(rows, self.max_blocks)
         bonds, bonded = self._bonds(trees)
         joined = zip(trees.block.tolist(), bonds.tolist(), bonded.tolist(), strict=True)
-        return [self._join(*fields) for fields in joined]
+        operations = _SANITIZE if rings else _WITHOUT_RINGS
+        return [self._join(*fields, operations) for fields in joined]
 
     def smiles(self, rows: Ints) -> list[str]:
         """Return the canonical SMILES of each row (n, d)."""
@@ -82,7 +95,9 @@ class Assembler:
         own_atom = first + slot_atoms[own_block, trees.own_slot]
         return np.stack([parent_atom, own_atom], axis=2), bonded
 
-    def _join(self, blocks: list[int], bonds: list[list[int]], bonded: list[bool]) -> Chem.Mol:
+    def _join(
+        self, blocks: list[int], bonds: list[list[int]], bonded: list[bool], operations: int
+    ) -> Chem.Mol:
         molecule, hydrogens = Chem.RWMol(), list[int]()
         for block in blocks:
             if block == self.vocabulary.n_blocks:
@@ -96,7 +111,7 @@ class Assembler:
                     if hydrogens[atom]:
                         hydrogens[atom] -= 1
                         molecule.GetAtomWithIdx(atom).SetNumExplicitHs(hydrogens[atom])
-        Chem.SanitizeMol(molecule)
+        Chem.SanitizeMol(molecule, operations)
         return molecule
 
 

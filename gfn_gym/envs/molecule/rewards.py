@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from rdkit import Chem, RDConfig
-from rdkit.Chem import QED
 
 from gfn_gym.arguments import number
 from gfn_gym.dag import Floats, States, check_log_reward
 from gfn_gym.envs.molecule.assemble import Assembler
+from gfn_gym.envs.molecule.drug_likeness import drug_likeness
 from gfn_gym.envs.molecule.vocabulary import Vocabulary
 from gfn_gym.rewards import CACHE_SIZE, Cache, StringReward
 
@@ -170,7 +170,6 @@ class QedSa(Reward):
     def _scores(self, states: States) -> Floats:
         accessibility = synthetic_accessibility()
         molecules = self.assembler.molecules(states)
-        drug_likeness: Callable[[Chem.Mol], float] = QED.qed
         return np.array([drug_likeness(m) * (10 - accessibility(m)) / 9 for m in molecules])
 
 
@@ -210,7 +209,7 @@ class Seh(Reward):
         return self.exponent * math.log(self.least / self.norm)
 
     def _scores(self, states: States) -> Floats:
-        molecules = self.assembler.molecules(states)
+        molecules = self.assembler.molecules(states, rings=False)
         return _proxy(self.dtype)(molecules, self.assembler.flagged_atoms(states))
 
     def _settings(self) -> tuple[Any, ...]:

@@ -11,7 +11,8 @@ matrices, made once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,7 @@ class Proxy:
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             graphs = Graphs([molecules[i] for i in rows], [flagged[i] for i in rows])
-            with th.no_grad():
+            with th.no_grad(), _full_precision():
                 values[rows] = self._forward(graphs).numpy()
         return values
 
@@ -141,6 +142,17 @@ class Proxy:
             read = th.einsum("na,nak->nk", scores.softmax(dim=1), atoms)
             result = th.cat([state[0], read], dim=1)
         return result
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    """No shorter products of matrices, whatever the program asks torch for elsewhere."""
+    precision = th.get_float32_matmul_precision()
+    th.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        th.set_float32_matmul_precision(precision)
 
 
 class GatedUnit:
@@ -210,19 +222,22 @@ class Graphs:
 def _features(molecules: Sequence[Chem.Mol]) -> NDArray[np.float32]:
     """The atoms' features except the flag, (m, 71)."""
     atoms = [
-        molecule.GetAtomWithIdx(index)  # much faster than GetAtoms()
-        for molecule in molecules
-        for index in range(molecule.GetNumAtoms())
+        atom
+        for molecule in molecules  # faster than GetAtoms(), as map is than calls one by one
+        for atom in map(molecule.GetAtomWithIdx, range(molecule.GetNumAtoms()))
     ]
-    number = np.array([atom.GetAtomicNum() for atom in atoms])
+
+    def read(property_of: Callable[[Chem.Atom], int]) -> NDArray[np.int64]:
+        return np.fromiter(map(property_of, atoms), np.int64, len(atoms))
+
+    number, hybridisation = read(Chem.Atom.GetAtomicNum), read(Chem.Atom.GetHybridization)
     features = np.zeros((len(atoms), N_FEATURES), dtype=np.float32)
     rows = np.arange(len(atoms))
     features[rows, _COLUMN_OF_ELEMENT[number]] = 1.0
-    features[:, AROMATIC] = [atom.GetIsAromatic() for atom in atoms]
-    hybridisation = np.array([atom.GetHybridization() for atom in atoms], dtype=np.int64)
+    features[:, AROMATIC] = read(Chem.Atom.GetIsAromatic)
     for kind, column in HYBRIDISATIONS.items():
         features[:, column] = hybridisation == kind
-    features[:, HYDROGENS] = [atom.GetTotalNumHs() for atom in atoms]
+    features[:, HYDROGENS] = read(Chem.Atom.GetTotalNumHs)
     light = (number >= 1) & (number <= LAST_ELEMENT)
     features[rows[light], ATOMIC_NUMBER + number[light]] = 1.0
     return features
