@@ -218,7 +218,7 @@ FAST = {
         ("MunchausenDQN", {"munchausen_alpha": 0.15, "munchausen_l0": l0}),
     )
 }
-# "fast" with few environments, hardly a warm-up, every object replayed, a target that is flat first.
+# "fast" with few environments, a short warm-up, every object replayed, a target that is flat first.
 SAVING: dict[str, Any] = {
     "n_envs": 8,
     "learning_starts": 256,
