@@ -44,14 +44,14 @@ def transfer_log_partition(side: int, coupling: complex, fields: NDArray[np.numb
     spins = 2 * ((np.arange(2**side)[:, None] >> np.arange(side)) & 1) - 1  # (2^L, L)
     within = (spins * np.roll(spins, -1, axis=1)).sum(axis=1)
     rows = np.asarray(fields).reshape(side, side)
-    if not (np.iscomplexobj(rows) or isinstance(coupling, complex)):
-        # What differs by more from row to row may be lost between the largest and smallest float.
-        if 4 * side * abs(coupling) + 2 * np.abs(rows).sum(axis=1).max() > LARGEST_RANGE:
-            return complex(_log_partition_in_logs(coupling, rows, spins, within))
+    # What differs by more from row to row may be lost between the largest and smallest float.
+    difference = 4 * side * abs(coupling) + 2 * np.abs(rows).sum(axis=1).max()
+    if difference > LARGEST_RANGE and not np.iscomplexobj([coupling, rows[0, 0]]):
+        return complex(_log_partition_in_logs(coupling.real, rows, spins, within))
     dtype = np.result_type(rows, type(coupling), np.float64)
     product = np.eye(2**side, dtype=dtype)
     # The larger of the two weights of a bond between rows is taken out of each, lest it overflow.
-    strength = abs(complex(coupling).real)
+    strength = abs(coupling.real)
     equal, unequal = np.exp(coupling - strength), np.exp(-coupling - strength)
     log_scale = side**2 * strength
     for row in rows:
