@@ -93,8 +93,8 @@ def read_table(data: Any) -> Table:
     Args:
         data: an array (N, d), whose columns are called X0, X1, …; a dict {name: column (N,)}; an
             object with ``columns`` and ``to_numpy``, as pandas DataFrames have; or the path of a
-            CSV file whose first row names the columns. A cell that is empty, or NA, N/A, NaN or null
-        in any case, is missing.
+            CSV file whose first row names the columns. A cell that is empty, NA, N/A, NaN or null
+            (in any case) is missing.
 
     Raises:
         TypeError: something else.
