@@ -181,6 +181,15 @@ def test_markov_chains_sample_the_boltzmann_distribution(method: str, example: A
         assert ising_exact.histogram_distance(distribution, np.round(values, 9)) < 0.05
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.4])
+def test_metropolis_does_not_go_back_and_forth(beta: float, example: Any) -> None:
+    dag = Ising(3, J=-1.0, beta=beta)
+    energies = np.round(dag.energy(example("spin_chains").metropolis(dag, seconds=0.6)), 9)
+    per_chain = energies.reshape(-1, 256).mean(axis=0)
+    assert per_chain.std() < 0.4
+    assert ising_exact.histogram_distance(ising_exact.energy_distribution(dag), energies) < 0.009
+
+
 def test_wolff_refuses_what_it_cannot(example: Any) -> None:
     for dag in (Ising(3, field=0.1), Ising(3, J=-1.0)):
         with pytest.raises(ValueError, match="Wolff's algorithm here needs"):
