@@ -117,7 +117,7 @@ class Sample:
         check_counts(self, "n")
 
 
-def check_seconds(options: object) -> None:
+def check_seconds(options: Any) -> None:
     """Leave with a sentence where ``seconds`` is not above 0, before any work is done."""
     seconds = options.seconds
     if not seconds > 0:
