@@ -52,6 +52,7 @@ from runs import (
     Options,
     Sample,
     check_counts,
+    check_seconds,
     learn,
     load_run,
     make_agent,
@@ -117,6 +118,10 @@ class MCMC(Problem):
     """Chains side by side."""
     seed: int = 0
     """Seed of the chains."""
+
+    def __post_init__(self) -> None:
+        check_counts(self, "chains")
+        check_seconds(self)
 
 
 def make_network(args: Problem) -> BayesianNetwork:
@@ -243,6 +248,9 @@ def report(
 
 def exact(args: Exact) -> None:
     dag = make_network(args)
+    if dag.d > LARGEST_SUMMED:
+        raise SystemExit(f"{dag.d} nodes are too many for sums over graphs; at most "
+                         f"{LARGEST_SUMMED} do: train a sampler, or use mcmc")  # fmt: skip
     begin = time.process_time()
     sums = sum_over_graphs(dag)
     print(f"log Z = {sums.log_partition:.6f}, {time.process_time() - begin:.1f} CPU seconds")

@@ -50,6 +50,7 @@ from runs import (
     Options,
     Sample,
     check_counts,
+    check_seconds,
     learn,
     load_run,
     make_agent,
@@ -93,16 +94,20 @@ class Train(Model, Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_counts(self, "samples")
+        check_seconds(self)
 
 
 @dataclass(kw_only=True)
 class Chains(Model):
-    """Sample by Metropolis and by Wolff."""
+    """Sample by Metropolis and, where J is not below 0, by Wolff."""
 
     seconds: float = 20.0
     """CPU seconds of each method."""
     seed: int = 0
     """Seed of the methods."""
+
+    def __post_init__(self) -> None:
+        check_seconds(self)
 
 
 # ---- training -------------------------------------------------------------------------------
@@ -134,11 +139,16 @@ def train(args: Train) -> None:
 
 
 def new_model(args: Train) -> GFNAlgorithm:
+    dag = make_spins(args, args.order)
+    return make_agent(args, "auto", GFNEnv(dag, potential="dag" if args.potential else None))
+
+
+def make_spins(args: Model, order: str = "any") -> Ising:
+    """The environment's DAG, with its energies and exact answers."""
     try:
-        dag = Ising(args.L, args.J, args.beta, order=args.order)
+        return Ising(args.L, args.J, args.beta, order=order)
     except ValueError as error:  # before any work is done
         raise SystemExit(str(error)) from error
-    return make_agent(args, "auto", GFNEnv(dag, potential="dag" if args.potential else None))
 
 
 def n_states(dag: Ising) -> int:
@@ -211,14 +221,13 @@ def report(
 
 
 def chains(args: Chains) -> None:
-    dag = Ising(args.L, args.J, args.beta)
+    dag = make_spins(args)
     exact = exact_distributions(dag)
     if exact["energy"] is not None:
         print(f"exact: log Z {dag.log_partition():.6f}, mean energy {mean_energy(dag):.6f}")
-    samples = {
-        "Metropolis": metropolis(dag, args.seconds, seed=args.seed),
-        "Wolff": wolff(dag, args.seconds, seed=args.seed),
-    }
+    samples = {"Metropolis": metropolis(dag, args.seconds, seed=args.seed)}
+    if args.J >= 0:
+        samples["Wolff"] = wolff(dag, args.seconds, seed=args.seed)
     report(dag, samples, exact, args.out)
 
 

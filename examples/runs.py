@@ -117,6 +117,13 @@ class Sample:
         check_counts(self, "n")
 
 
+def check_seconds(options: Any) -> None:
+    """Leave with a sentence where ``seconds`` is not above 0, before any work is done."""
+    seconds = options.seconds
+    if not seconds > 0:
+        raise SystemExit(f"--seconds {seconds} must be above 0")
+
+
 def check_counts(options: object, *names: str) -> None:
     """Leave with a sentence where one of these options is below 1, before any work is done."""
     for name in names:

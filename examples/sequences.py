@@ -96,7 +96,7 @@ class Train(Options):
     failed: float | None = None
     """The value of words for which a function fails; by default that ends the training."""
     network: Literal["mlp", "transformer"] = "mlp"
-    """What reads a word."""
+    """What reads a word; a transformer only with the order any."""
     exact: bool = False
     """Evaluate exactly, over all words: for small spaces, and rewards that are cheap."""
     evaluation_samples: int = 512
@@ -145,6 +145,9 @@ def train(args: Train) -> None:
 
 
 def new_model(args: Train) -> GFNAlgorithm:
+    if args.network == "transformer" and args.order != "any":
+        raise SystemExit(f"--network transformer needs --order any, not {args.order}: it scores "
+                         "every position")  # fmt: skip
     tokens = args.alphabet.split(",") if "," in args.alphabet else args.alphabet
     try:
         env = gymnasium.make(

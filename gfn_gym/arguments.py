@@ -7,9 +7,11 @@ no bounds.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterable, Mapping
 from numbers import Real
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -104,6 +106,23 @@ def choice(name: str, value: Value, options: Iterable[Value]) -> Value:
     if value not in known:
         raise ValueError(f"{name}={value!r} must be {rule}")
     return value
+
+
+def open_text(name: str, path: Path) -> io.StringIO:
+    """Return what a text file holds, its line ends as they are, which the csv module wants.
+
+    Args:
+        name: of the argument that gave the path, for the message.
+        path: of a file in UTF-8, with or without a byte-order mark.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is in another encoding.
+    """
+    try:
+        return io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name}={str(path)!r} must be a text file in UTF-8: {error}") from error
 
 
 def flag(name: str, value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,17 @@ def test_bits_and_sets() -> None:
 # ---- data -----------------------------------------------------------------------------------
 
 
+@dataclass
+class PlainFrame:
+    """A data frame that has nothing but names and numbers, as polars' have no ``iloc``."""
+
+    columns: list[str]
+    data: Any
+
+    def to_numpy(self) -> Any:
+        return self.data
+
+
 def test_array_frame_and_file_give_the_same(tmp_path: Path) -> None:
     data = DATA[3]
     frame = Frame(rain=data[:, 0], sun=data[:, 1], wind=data[:, 2])
@@ -239,7 +251,8 @@ def test_array_frame_and_file_give_the_same(tmp_path: Path) -> None:
     rows = ["rain, sun,wind", *(",".join(map(repr, row)) for row in data.tolist()), ""]
     path.write_text("\n".join(rows), encoding="utf-8")
     columns = {name: list(frame[:, i]) for i, name in enumerate(frame.columns)}
-    dags = [BayesianNetwork(source) for source in (data, frame, path, str(path), columns)]
+    plain = PlainFrame(frame.columns, data)
+    dags = [BayesianNetwork(source) for source in (data, frame, plain, path, str(path), columns)]
     assert dags[0].names == ("X0", "X1", "X2")
     assert {dag.names for dag in dags[1:]} == {("rain", "sun", "wind")}
     states = enumerate_graphs(dags[0])
@@ -304,7 +317,22 @@ def test_pictures() -> None:
 
 # ---- bad input ------------------------------------------------------------------------------
 
+
+class Unknown:
+    """As pandas' NA is, of which no comparison is true or false."""
+
+    def __eq__(self, other: object) -> Any:
+        return self
+
+    def __bool__(self) -> bool:
+        raise TypeError("boolean value of NA is ambiguous")
+
+    def __repr__(self) -> str:
+        return "<NA>"
+
+
 GOOD = DATA[3]
+TWENTY = np.random.default_rng(0).normal(size=(50, 20))
 HOLE = np.where(np.arange(150).reshape(50, 3) == 7, np.nan, GOOD)
 BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"data": [[1, 2]]}, TypeError, "array .*DataFrame or the path"),
@@ -346,6 +374,19 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"data": GOOD, "forbidden": [(1,)]}, ValueError, "not a pair"),
     ({"data": GOOD, "forbidden": ["01"]}, ValueError, "not a pair"),
     ({"data": GOOD, "forbidden": 3}, TypeError, "list of pairs"),
+    ({"data": GOOD, "log_prior": "uniform"}, TypeError, "log_prior='uniform' must be a function"),
+    (
+        {"data": Frame(a=np.array(["x", Unknown()], dtype=object), b=np.arange(2)), "score": "bde"},
+        ValueError,
+        "<NA> in column 'a', row 1, is missing",
+    ),
+    # 20 columns have too many sets to score all of them up front.
+    ({"data": TWENTY[:, [*range(20), 3]], "score": "bic"}, ValueError, "'X3', 'X20'. determine"),
+    (
+        {"data": np.column_stack([TWENTY, TWENTY.sum(axis=1)]), "score": "bic"},
+        ValueError,
+        "determine one another",
+    ),
     ({"data": GOOD, "log_prior": lambda graphs: graphs}, ValueError, "log_prior returned shape"),
     ({"data": GOOD, "log_prior": lambda g: np.full(len(g), -np.inf)}, ValueError, "log_prior"),
     # BIC alone is infinite where a regression leaves no residual.
@@ -382,12 +423,27 @@ def test_bge_takes_what_bic_cannot() -> None:
         ("a,\n1,2\n", "not empty"),
         ("a,b\n1,2\n,3\n", "nan in column 'a', row 1"),
         ("a,b\n1,x\n2,3\n", "column 'b' must hold numbers"),
+        ("a,b\n1,2\n3,NA\n", "nan in column 'b', row 1, must be a finite number"),
     ],
 )
 def test_bad_files_are_named(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "data.csv"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
+        BayesianNetwork(path)
+
+
+def test_missing_labels_are_not_a_level(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("a,b\nyes,low\nno,NA\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="data: '' in column 'b', row 1, is missing"):
+        BayesianNetwork(path, "bde")
+
+
+def test_files_in_another_encoding_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    path.write_text("a,b\n1,2\n", encoding="utf-16")
+    with pytest.raises(ValueError, match=r"data='.*data\.csv' must be a text file in UTF-8"):
         BayesianNetwork(path)
 
 

@@ -129,6 +129,26 @@ def test_train_on_data_that_cannot_be_read_leaves_no_folder(tmp_path: Path) -> N
     assert not out.exists()
 
 
+def test_what_cannot_be_computed_is_refused_before_any_work(example: Any, tmp_path: Path) -> None:
+    spins, networks = example("ising"), example("bayesian_network")
+    with pytest.raises(SystemExit, match="L=1 must be an integer of at least 2"):
+        spins.chains(spins.Chains(L=1, out=tmp_path))
+    for options in (spins.Chains, spins.Train, networks.MCMC):
+        with pytest.raises(SystemExit, match=r"--seconds -1\.0 must be above 0"):
+            options(seconds=-1.0)
+    with pytest.raises(SystemExit, match="--chains 0 must be at least 1"):
+        networks.MCMC(chains=0)
+    with pytest.raises(SystemExit, match="15 nodes are too many for sums over graphs"):
+        networks.exact(networks.Exact(nodes=15, out=tmp_path))
+
+
+def test_antiferromagnets_are_sampled_by_metropolis_alone(example: Any, tmp_path: Path) -> None:
+    spins = example("ising")
+    spins.chains(spins.Chains(L=3, J=-1.0, seconds=0.2, out=tmp_path))
+    assert [row["method"] for row in rows(tmp_path / "table.csv")] == ["Metropolis"]
+    assert (tmp_path / "spins.png").stat().st_size > 0
+
+
 def test_train_on_spins_and_sample(tmp_path: Path) -> None:
     out = tmp_path / "run"
     options = ("--L", 3, "--samples", 200, "--seconds", 0.5, "--out", out)
@@ -159,6 +179,15 @@ def test_markov_chains_sample_the_boltzmann_distribution(method: str, example: A
         (ising_exact.magnetisation_distribution(dag), dag.magnetisation(states)),
     ):
         assert ising_exact.histogram_distance(distribution, np.round(values, 9)) < 0.05
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.4])
+def test_metropolis_does_not_go_back_and_forth(beta: float, example: Any) -> None:
+    dag = Ising(3, J=-1.0, beta=beta)
+    energies = np.round(dag.energy(example("spin_chains").metropolis(dag, seconds=0.6)), 9)
+    per_chain = energies.reshape(-1, 256).mean(axis=0)
+    assert per_chain.std() < 0.4
+    assert ising_exact.histogram_distance(ising_exact.energy_distribution(dag), energies) < 0.009
 
 
 def test_wolff_refuses_what_it_cannot(example: Any) -> None:

@@ -53,6 +53,12 @@ def fasta(path: Path) -> list[str]:
     return [line for line in path.read_text().splitlines() if not line.startswith(">")]
 
 
+def test_a_transformer_needs_words_in_any_order(example: Any) -> None:
+    words = example("sequences")
+    with pytest.raises(SystemExit, match="--network transformer needs --order any, not append"):
+        words.new_model(words.Train(network="transformer", order="append", reward="RNA1"))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on a function of one's own."""

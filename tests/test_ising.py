@@ -87,6 +87,14 @@ def test_log_z_at_the_ends_of_temperature() -> None:
     assert Ising(10, beta=50.0).log_partition() == pytest.approx(cold, rel=1e-12)
 
 
+@pytest.mark.parametrize("beta", [60.0, 300.0, 1e4])
+@pytest.mark.parametrize("J", [1.0, -1.0])
+def test_log_z_of_strong_couplings(beta: float, J: float) -> None:
+    dag = Ising(3, J=J, beta=beta, field=np.linspace(-1, 2, 9))  # frustrated where J < 0
+    expected = np.logaddexp.reduce(-beta * ising_exact.all_energies(dag)[0])
+    assert dag.log_partition() == pytest.approx(expected, rel=1e-12)
+
+
 def test_log_z_is_unknown_where_neither_applies() -> None:
     assert Ising(13).log_partition() is None
     assert Ising(couplings=np.zeros((21, 21))).log_partition() is None
@@ -243,6 +251,13 @@ def test_pictures() -> None:
         ({"couplings": 1.0}, ValueError, "square"),
         ({"couplings": [[0, math.inf], [math.inf, 0]]}, ValueError, "couplings holds inf"),
         ({"couplings": [[0, 1], [1, 0]], "L": 3}, ValueError, "L=3 has no meaning"),
+        ({"field": "0.5"}, TypeError, "field='0.5' must hold numbers"),
+        ({"field": True}, TypeError, "field=True must hold numbers"),
+        ({"field": None}, TypeError, "field=None must hold numbers"),
+        ({"couplings": [["0", "1"], ["1", "0"]]}, TypeError, "must hold numbers"),
+        ({"couplings": [[0, 1], [1, 0, 2]]}, TypeError, "must hold numbers"),
+        ({"beta": 1e308}, ValueError, "beta=1e.308 makes log R as large as inf"),
+        ({"couplings": [[0, 1e308], [1e308, 0]], "J": 10.0}, ValueError, "as large as inf"),
     ],
 )
 def test_bad_input_is_named(arguments: Any, error: type[Exception], message: str) -> None:

@@ -121,7 +121,9 @@ def test_without_viennarna_the_message_says_how_to_get_it(id):
 
 
 @pytest.mark.parametrize("sequence", ["GGGAAAUCCC", "GGGAAACGCUUCC", "GCGCAAAAGCAAAAGC"])
-@pytest.mark.parametrize(("temperature", "beta"), [(37.0, 1.0), (20.0, 0.5), (60.0, 2.0)])
+@pytest.mark.parametrize(
+    ("temperature", "beta"), [(37.0, 1.0), (20.0, 0.5), (60.0, 2.0), (0.0, 20.0)]
+)
 def test_ensemble_of_all_structures(sequence, temperature, beta):
     dag = RNAFold(sequence, temperature=temperature, reward_exponent=beta)
     if len(sequence) < 13:
@@ -132,6 +134,17 @@ def test_ensemble_of_all_structures(sequence, temperature, beta):
     marginals = dag.pair_frequencies(graph.states[graph.objects], probabilities)
     assert marginals == pytest.approx(dag.pair_probabilities(), abs=1e-10)
     assert dag.ensemble.log_partition_correction() == 0.0
+
+
+def test_log_z_of_a_structure_whose_weight_no_float_can_hold():
+    sequence = "G" * 160 + "AAAA" + "C" * 160  # R of the best is more than a float holds, exp(709)
+    dag = RNAFold(sequence)
+    compound = RNA.fold_compound(sequence)
+    compound.exp_params_rescale(compound.mfe()[1])
+    _, free_energy = compound.pf()  # float32, and with pf_smooth
+    assert dag.log_partition() == pytest.approx(-free_energy / KT, rel=1e-5)
+    best = dag.ensemble.log_weights(["(" * 160 + "...." + ")" * 160])[0]
+    assert 709 < best < dag.log_partition() < best + 2
 
 
 def test_structures_are_those_that_viennarna_lists():
@@ -219,6 +232,7 @@ def test_bad_structures(structures, error, words):
             "temperature=-300 must be a finite number from 0 to 100",
         ),
         ({"reward_exponent": 0}, ValueError, "reward_exponent=0"),
+        ({"reward_exponent": 50}, ValueError, "reward_exponent=50 must be .* at most 20"),
     ],
 )
 def test_bad_arguments_of_folding(arguments, error, words):

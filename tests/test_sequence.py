@@ -120,6 +120,9 @@ BAD = [
     ({"reward": {"AA": 1.0}, "default": 0.0}, ValueError, "'AA' has 2 letters; a word has 3"),
     ({"reward": {"AAG": 1.0}, "default": 0.0}, ValueError, "has 'G' at position 3, which is not"),
     ({"reward": {"aca": 1.0}, "default": 0.0}, ValueError, "write it in upper case"),
+    ({"reward": "RNA1", "alphabet": "ACGT"}, ValueError, "'RNA1' scores words of the letters ACGU"),
+    ({"floor": 0.1}, ValueError, "floor=0.1 has no effect"),
+    ({"reward": {"AA": 1.0}, "default": 0.0}, ValueError, "the table has 1 bad entry:"),
     ({"reward": {"": 1.0}, "default": 0.0}, ValueError, "'' has 0 letters"),
     ({"reward": {"AAA": "high"}, "default": 0.0}, ValueError, "'high' must be a finite number"),
     (
@@ -147,6 +150,7 @@ def test_bad_arguments(arguments, error, words):
         (["AC"], ValueError, "'AC' has 2 letters; a word has 3"),
         (["ACT"], ValueError, "has 'T' at position 3.*RNA has U where DNA has T"),
         (["acg"], ValueError, "write it in upper case"),
+        (["act"], ValueError, "write it in upper case, with U where DNA has T"),
     ],
 )
 def test_bad_words(words, error, message):
@@ -249,6 +253,13 @@ def test_every_bad_line_is_named(tmp_path):
         "line 8: the value '' must be a finite number",
     ):
         assert message in str(raised.value)
+
+
+def test_tables_in_another_encoding_are_named(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("AAA,1\n", encoding="utf-16")
+    with pytest.raises(ValueError, match=r"reward='.*table\.csv' must be a text file in UTF-8"):
+        small(reward=path, default=0.0)
 
 
 def test_long_lists_of_bad_lines_are_cut(tmp_path):

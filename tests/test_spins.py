@@ -77,6 +77,12 @@ def test_before_training_log_z_of_a_chain_is_exact(order: str) -> None:
     assert found == pytest.approx(log_flows(alone, states), abs=1e-4)
 
 
+def test_strong_couplings_and_fields_are_finite() -> None:
+    pair = Ising(couplings=[[0, 1], [1, 0]], field=[0.5, 0.0], beta=2000.0)
+    flow = model_of(pair).policy.log_flow(pair.initial_states(1))
+    assert flow == pytest.approx(pair.log_partition(), rel=1e-6)
+
+
 def log_flows(dag: Ising, states: Any) -> list[float]:
     """log F of each state, from its definition: Σ R(x) over what completes it, over the ways."""
     codes = np.arange(2**dag.n_spins)

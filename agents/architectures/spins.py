@@ -72,8 +72,8 @@ class Spins(MLP):
         constants = {
             "couplings": dag.beta * couplings,
             "field": dag.beta * field,
-            "log_cosh": (dag.beta * couplings).cosh().log() / 2,  # each bond is there twice
-            "of_site": (2 * (dag.beta * field).cosh()).log(),
+            "log_cosh": _log_cosh(dag.beta * couplings) / 2,  # each bond is there twice
+            "of_site": _log_cosh(dag.beta * field) + math.log(2),
             "log_ways": th.as_tensor([math.log(max(1, way)) for way in ways]),
         }
         for name, constant in constants.items():
@@ -183,6 +183,11 @@ class SiteHead(nn.Module):
     def forward(self, encoding: EncodedSpins) -> th.Tensor:
         """(n, N)."""
         return cast(th.Tensor, self.linear(encoding.hidden))
+
+
+def _log_cosh(x: th.Tensor) -> th.Tensor:
+    """log cosh x, where cosh x would overflow as well."""
+    return th.logaddexp(x, -x) - math.log(2)
 
 
 def _from_zero(inputs: int, outputs: int) -> nn.Linear:

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
-from gfn_gym.arguments import choice, number, whole
+from gfn_gym.arguments import ArgumentTypeError, choice, number, whole
 from gfn_gym.dag import DAG, Actions, Floats, Mask, States
 from gfn_gym.envs import ising_exact
 from gfn_gym.envs.ising_render import render_ansi, render_rgb
@@ -18,6 +18,7 @@ from gfn_gym.envs.ising_render import render_ansi, render_rgb
 ORDERS = ("any", "raster")
 DEFAULT_L = 9
 UNSET = 2
+LARGEST_LOG_REWARD = 1e30  # networks compute in float32, which ends at 3.4e38
 
 
 class Ising(DAG):
@@ -91,9 +92,16 @@ class Ising(DAG):
             if L != DEFAULT_L:
                 raise ValueError(f"L={L!r} has no meaning beside couplings, which tell the size")
             matrix = _symmetric(couplings)
-        self.couplings = self.J * matrix
-        self.n_spins = len(matrix)
-        self.field = _field(field, self.n_spins)
+        with np.errstate(over="ignore"):  # what overflows is refused below
+            self.couplings = self.J * matrix
+            self.n_spins = len(matrix)
+            self.field = _field(field, self.n_spins)
+            most = self.beta * (np.abs(self.couplings).sum() / 2 + np.abs(self.field).sum())
+        if not most <= LARGEST_LOG_REWARD:
+            raise ValueError(
+                f"beta={beta!r} makes log R as large as {most:.3g}; beta, J, couplings and field "
+                f"must keep it within {LARGEST_LOG_REWARD:g}"
+            )
 
         self.state_space = spaces.MultiDiscrete([3] * self.n_spins, dtype=np.int8)
         self.n_actions, self.n_backward_actions = 2 * self.n_spins, self.n_spins
@@ -207,9 +215,12 @@ def torus(side: int) -> Floats:
 
 def _array(name: str, value: Any) -> Floats:
     try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name}={value!r} must hold numbers") from error
+        given = np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise ArgumentTypeError(f"{name}={value!r} must hold numbers") from error
+    if given.dtype.kind not in "iuf" and given.size:  # numpy would read strings and booleans
+        raise ArgumentTypeError(f"{name}={value!r} must hold numbers")
+    array = given.astype(np.float64)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} holds {array[~np.isfinite(array)][0]}; it must be finite")
     return array

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LARGEST_TORUS = 12  # 4^12 numbers, some seconds and 128 MiB
 LARGEST_ENUMERATED = 20  # spins
+LARGEST_RANGE = 700.0  # of logarithms that float64 can hold side by side
 Distribution = tuple[Floats, Floats]
 """Values in rising order, and their probabilities, float64 (m,) each."""
 
@@ -43,10 +44,16 @@ def transfer_log_partition(side: int, coupling: complex, fields: NDArray[np.numb
     spins = 2 * ((np.arange(2**side)[:, None] >> np.arange(side)) & 1) - 1  # (2^L, L)
     within = (spins * np.roll(spins, -1, axis=1)).sum(axis=1)
     rows = np.asarray(fields).reshape(side, side)
+    # What differs by more from row to row may be lost between the largest and smallest float.
+    difference = 4 * side * abs(coupling) + 2 * np.abs(rows).sum(axis=1).max()
+    if difference > LARGEST_RANGE and not np.iscomplexobj([coupling, rows[0, 0]]):
+        return complex(_log_partition_in_logs(coupling.real, rows, spins, within))
     dtype = np.result_type(rows, type(coupling), np.float64)
     product = np.eye(2**side, dtype=dtype)
-    equal, unequal = np.exp(coupling), np.exp(-coupling)
-    log_scale = 0.0
+    # The larger of the two weights of a bond between rows is taken out of each, lest it overflow.
+    strength = abs(coupling.real)
+    equal, unequal = np.exp(coupling - strength), np.exp(-coupling - strength)
+    log_scale = side**2 * strength
     for row in rows:
         for site in range(side):
             halves = product.reshape(-1, 2, 2**site * 2**side)
@@ -60,6 +67,28 @@ def transfer_log_partition(side: int, coupling: complex, fields: NDArray[np.numb
         log_scale += top + float(np.log(scale))
     trace = complex(np.trace(product))
     return log_scale + cmath.log(trace) if trace else complex(-np.inf)
+
+
+def _log_partition_in_logs(
+    coupling: float, rows: Floats, spins: NDArray[np.int64], within: NDArray[np.int64]
+) -> float:
+    """The same with all numbers as logarithms, for strong couplings; slower by some ten times."""
+    n_configurations, side = spins.shape
+    logs = np.where(np.eye(n_configurations, dtype=bool), 0.0, -np.inf)
+    for row in rows:
+        for site in range(side):
+            halves = logs.reshape(-1, 2, 2**site * n_configurations)
+            down, up = halves[:, 0], halves[:, 1]
+            logs = np.stack(
+                [
+                    np.logaddexp(down + coupling, up - coupling),
+                    np.logaddexp(up + coupling, down - coupling),
+                ],
+                axis=1,
+            )
+        diagonal = coupling * within + spins @ row
+        logs = logs.reshape(n_configurations, n_configurations) + diagonal[:, None]
+    return float(np.logaddexp.reduce(np.diagonal(logs)))
 
 
 def all_energies(dag: Ising) -> tuple[Floats, NDArray[np.int64]]:
@@ -87,6 +116,7 @@ def mean_energy(dag: Ising) -> float:
 
     Raises:
         ValueError: neither enumeration nor the transfer matrix applies.
+        FloatingPointError: the temperature is so low that float64 cannot hold what is to be added.
     """
     if dag.n_spins <= LARGEST_ENUMERATED:
         values, probabilities = energy_distribution(dag)
@@ -94,6 +124,8 @@ def mean_energy(dag: Ising) -> float:
     side, step = _side(dag), 1e-20  # a complex step has no rounding error
     shifted = dag.beta + 1j * step
     log_z = transfer_log_partition(side, shifted * dag.J, shifted * dag.field)
+    if not np.isfinite(log_z):
+        raise FloatingPointError(f"{dag!r} is too cold for its mean energy by the transfer matrix")
     return -log_z.imag / step
 
 

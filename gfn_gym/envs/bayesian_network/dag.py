@@ -120,6 +120,11 @@ class BayesianNetwork(DAG):
         loops = np.eye(self.d, dtype=bool)
         self.allowed = ~(parse_edges("forbidden", forbidden, self.names) | loops)
         check_constraints(self.names, self.required, self.allowed, self.max_parents)
+        if log_prior is not None and not callable(log_prior):
+            raise TypeError(
+                f"log_prior={log_prior!r} must be a function of graphs (n, {self.d}, {self.d}), or "
+                "None for the uniform prior"
+            )
         self.log_prior = log_prior
 
         n_cells = self.d**2

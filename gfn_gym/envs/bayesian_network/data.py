@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gfn_gym.arguments import open_text
 from gfn_gym.dag import Floats
 from gfn_gym.envs.bayesian_network.bits import LARGEST
 
 Column = NDArray[Any]
+MISSING = {"na", "n/a", "nan", "null"}
+"""Cells of a CSV file, in lower case, that stand for no value, as R and pandas write them."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +74,17 @@ class Table:
             rule = "must be a whole number or a label for score='bde'; cut it into levels first"
             self._require(i, whole, rule)
         elif column.dtype.kind not in "iub":
-            present = [value is not None and value == value for value in column.tolist()]
-            self._require(i, np.array(present), "is missing")
-            column = np.array([str(value) for value in column.tolist()])
-            self._require(i, column != "", "is missing")
+            values = column.tolist()
+            self._require(i, np.array([not _is_missing(value) for value in values]), "is missing")
+            column = np.array([str(value) for value in values])
         return np.unique(column, return_inverse=True)[1].astype(np.int64)
 
     def _require(self, i: int, good: NDArray[np.bool_], rule: str) -> None:
         if not good.all():
             row = int(np.argmin(good))
             value = self.columns[i][row]
-            raise ValueError(f"data: {value!s} in column {self.names[i]!r}, row {row}, {rule}")
+            shown = repr(str(value)) if isinstance(value, str) else str(value)
+            raise ValueError(f"data: {shown} in column {self.names[i]!r}, row {row}, {rule}")
 
 
 def read_table(data: Any) -> Table:
@@ -90,7 +93,8 @@ def read_table(data: Any) -> Table:
     Args:
         data: an array (N, d), whose columns are called X0, X1, …; a dict {name: column (N,)}; an
             object with ``columns`` and ``to_numpy``, as pandas DataFrames have; or the path of a
-            CSV file whose first row names the columns.
+            CSV file whose first row names the columns. A cell that is empty, NA, N/A, NaN or null
+            (in any case) is missing.
 
     Raises:
         TypeError: something else.
@@ -104,7 +108,10 @@ def read_table(data: Any) -> Table:
         table = _read_columns(data)
     elif hasattr(data, "columns") and hasattr(data, "to_numpy"):
         names = [str(name) for name in data.columns]
-        columns = [np.asarray(data.iloc[:, i]) for i in range(len(names))]
+        if hasattr(data, "iloc"):  # each column in its own dtype
+            columns = [np.asarray(data.iloc[:, i]) for i in range(len(names))]
+        else:
+            columns = list(np.asarray(data.to_numpy()).T)
         table = Table(tuple(names), tuple(columns))
     elif isinstance(data, np.ndarray):
         if data.ndim != 2:
@@ -143,8 +150,7 @@ def _read_columns(data: Mapping[Any, Any]) -> Table:
 
 
 def _read_csv(path: Path) -> Table:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = [row for row in csv.reader(file) if row]
+    rows = [row for row in csv.reader(open_text("data", path)) if row]
     if len(rows) < 2:
         raise ValueError(f"data={str(path)!r} must have a row of names and at least one of values")
     names = [name.strip() for name in rows[0]]
@@ -156,7 +162,21 @@ def _read_csv(path: Path) -> Table:
                 f"data={str(path)!r}: row {number} has {len(row)} cells, not {len(names)}"
             )
     columns = zip(*rows[1:], strict=True)
-    return Table(tuple(names), tuple(_parse([cell.strip() for cell in c]) for c in columns))
+    return Table(tuple(names), tuple(_parse([_strip(cell) for cell in c]) for c in columns))
+
+
+def _strip(cell: str) -> str:
+    """A cell without blanks around it; "" where it is missing."""
+    stripped = cell.strip()
+    return "" if stripped.lower() in MISSING else stripped
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a label is None, empty, NaN or NaT, which differ from themselves, or pandas' NA."""
+    try:
+        return value is None or bool(value == "" or value != value)
+    except TypeError:  # of NA no comparison is true or false
+        return True
 
 
 def _parse(cells: list[str]) -> Column:

@@ -259,7 +259,8 @@ def check_enough(data: Floats, names: tuple[str, ...], most_parents: int) -> Non
     """Raise a ValueError where a regression on ``most_parents`` columns would leave no residual.
 
     BIC's likelihood is then infinite: constant columns, fewer observations than coefficients, or
-    columns that determine one another.
+    columns that determine one another, of which this finds pairs, and more where a node may have
+    all others as parents; the rest is found when it is scored.
     """
     n = len(data)
     constant = [name for name, column in zip(names, data.T, strict=True) if np.ptp(column) == 0]
@@ -270,6 +271,14 @@ def check_enough(data: Floats, names: tuple[str, ...], most_parents: int) -> Non
             f"data has {n} observations; score='bic' needs at least {most_parents + 2} for up to "
             f"{most_parents} parents a node: set max_parents, or take score='bge'"
         )
+    scaled = (data - data.mean(axis=0)) / data.std(axis=0)
+    correlations = np.triu(scaled.T @ scaled / n, k=1)
+    same = np.argwhere(1 - correlations**2 < UNEXPLAINED)
+    if len(same):
+        pair = [names[i] for i in same[0]]
+        raise ValueError(f"data: columns {pair} determine one another exactly; leave one out")
+    if most_parents == len(names) - 1:
+        GaussianBIC(data)(np.arange(len(names))[None])
 
 
 def _ranks(cells: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -55,9 +55,12 @@ class Ensemble:
         ``pf()`` leaves interior loops and bulges of more than 30 unpaired bases out; see
         :meth:`log_partition_correction`.
         """
-        # pf() returns its free energy as float32; the probability of a structure of energy 0 is
-        # computed from the same Z in double.
-        return -math.log(_folded(self.sequence, self.temperature, self.exponent).pr_energy(0.0))
+        # pf() returns its free energy as float32; the probability of the best structure is computed
+        # from the same Z in double, and is no smaller than a float can be.
+        settings = (self.sequence, self.temperature, self.exponent)
+        least = _least_energy(*settings)
+        share = _folded(*settings).pr_energy(least)
+        return -self.exponent * least / self.kT - math.log(share)
 
     def base_pair_probabilities(self) -> Floats:
         """Return P(base i pairs with base j) by ``bpp()``, symmetric float64 (N, N)."""
@@ -138,7 +141,12 @@ def _compound(sequence: str, temperature: float, exponent: float) -> Any:
 def _folded(sequence: str, temperature: float, exponent: float) -> Any:
     """The same after its partition function has been computed."""
     compound = _compound(sequence, temperature, exponent)
-    _, least = compound.mfe()
-    compound.exp_params_rescale(least)  # against overflow
+    compound.exp_params_rescale(_least_energy(sequence, temperature, exponent))  # against overflow
     compound.pf()
     return compound
+
+
+@lru_cache(maxsize=64)
+def _least_energy(sequence: str, temperature: float, exponent: float) -> float:
+    least: float = _compound(sequence, temperature, exponent).mfe()[1]
+    return least

@@ -22,6 +22,7 @@ DEFAULT_SEQUENCE = "GCUUGGGGGAUGGAACAGGCGCCACCUACU"
 
 PAIRS = {"GC", "CG", "AU", "UA", "GU", "UG"}
 LEAST_HAIRPIN = 3  # bases between two that pair
+LARGEST_EXPONENT = 20.0  # pf() agrees with enumeration up to 30, and gives NaN from 40 on at 0 °C
 
 
 class RNAFold(DAG):
@@ -58,7 +59,7 @@ class RNAFold(DAG):
     ## Arguments
     - ``sequence``: of the letters ACGU; by default :data:`DEFAULT_SEQUENCE`.
     - ``temperature=37.0``: in °C, of the energies and of kT.
-    - ``reward_exponent=1.0``: β, finite and positive.
+    - ``reward_exponent=1.0``: β, positive, at most 20: beyond, ``pf()`` runs out of floats.
 
     ## Version History
     - v0: initial version.
@@ -80,7 +81,9 @@ class RNAFold(DAG):
     ):
         self.sequence = read_bases("sequence", sequence)
         temperature = number("temperature", temperature, least=0, most=100)
-        self.reward_exponent = number("reward_exponent", reward_exponent, above=0)
+        self.reward_exponent = number(
+            "reward_exponent", reward_exponent, above=0, most=LARGEST_EXPONENT
+        )
         self.ensemble = Ensemble(self.sequence, temperature, self.reward_exponent)
         self.pairs = _allowed_pairs(self.sequence)
         if not len(self.pairs):

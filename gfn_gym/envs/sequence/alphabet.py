@@ -82,8 +82,11 @@ class Alphabet:
         reason = f"has {word[place]!r} at position {place + 1}, which is not in the alphabet {self}"
         if self.split(word.upper()) is not None:
             return f"{reason}: write it in upper case"
-        if "U" in self._number and "T" not in self._number and word[place] in "Tt":
-            return f"{reason}: RNA has U where DNA has T"
+        if "U" in self._number and "T" not in self._number:
+            if word[place] in "Tt":
+                return f"{reason}: RNA has U where DNA has T"
+            if self.split(word.upper().replace("T", "U")) is not None:
+                return f"{reason}: write it in upper case, with U where DNA has T"
         return reason
 
     def read(self, name: str, words: Any, least: int, most: int) -> States:

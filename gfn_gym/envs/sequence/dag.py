@@ -16,7 +16,7 @@ from gfn_gym.edges import Edges
 from gfn_gym.envs.sequence.alphabet import GAP, Alphabet
 from gfn_gym.envs.sequence.orders import ORDERS, lengths
 from gfn_gym.envs.sequence.render import render_ansi, render_rgb
-from gfn_gym.envs.sequence.rewards import Table, WordFunction, make_reward
+from gfn_gym.envs.sequence.rewards import RNA_LANDSCAPES, Table, WordFunction, make_reward
 from gfn_gym.rewards import StringReward
 
 DEFAULT_LENGTH = 14
@@ -110,6 +110,12 @@ class Sequence(DAG):
         self.n_actions = self._order.n_steps + (not fixed)
         self.n_backward_actions = self._order.n_backward_actions
         self.stop_action: int | None = None if fixed else self._order.n_steps
+        named = isinstance(reward, str) and reward in RNA_LANDSCAPES
+        if named and not set(self.alphabet.tokens) <= set("ACGU"):
+            raise ValueError(
+                f"reward={reward!r} scores words of the letters ACGU, which alphabet={alphabet!r} "
+                "goes beyond"
+            )
         self.reward = make_reward(
             reward, self._problem, self.n_words, self.max_length, scale, reward_exponent, floor,
             default,

@@ -176,6 +176,7 @@ def make_reward(
         raise ValueError(f"default={default!r} is for tables; reward={reward!r} is not one")
     if isinstance(reward, str):
         if reward == "uniform":
+            _refuse_floor(floor, scale)
             return Uniform()
         reward = _named(reward, length)
     if isinstance(reward, Landscape):

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gfn_gym.arguments import open_text
+
 SHOWN = 10  # bad lines that a message names
 
 
@@ -58,7 +60,8 @@ def read_table(
             values[word], first_place[word] = number, place
     if bad:
         more = f"\n… and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
-        raise ValueError(f"{source} has {len(bad)} bad entries:\n" + "\n".join(bad[:SHOWN]) + more)
+        count = "1 bad entry" if len(bad) == 1 else f"{len(bad)} bad entries"
+        raise ValueError(f"{source} has {count}:\n" + "\n".join(bad[:SHOWN]) + more)
     if not values:
         raise ValueError(f"{source} has no entries")
     return values
@@ -74,17 +77,16 @@ def _of_dict(table: Mapping[str, Any]) -> Iterator[Entry]:
 
 
 def _of_csv(path: Path, problem: Callable[[Any], str | None]) -> Iterator[Entry]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        for number, fields in enumerate(reader):
-            place = f"line {reader.line_num}"
-            if len(fields) == 2:
-                word, value = fields[0].strip(), fields[1]
-                names = number == 0 and problem(word) is not None and _number(value) is None
-                if not names:
-                    yield place, word, value
-            elif fields:
-                yield place, None, fields
+    reader = csv.reader(open_text("reward", path))
+    for number, fields in enumerate(reader):
+        place = f"line {reader.line_num}"
+        if len(fields) == 2:
+            word, value = fields[0].strip(), fields[1]
+            names = number == 0 and problem(word) is not None and _number(value) is None
+            if not names:
+                yield place, word, value
+        elif fields:
+            yield place, None, fields
 
 
 def _of_parquet(path: Path) -> Iterator[Entry]:
