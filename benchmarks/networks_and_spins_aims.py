@@ -163,7 +163,7 @@ NETWORKS = [
     Aim(
         name="twenty-nodes",
         make=partial(network, 20, max_parents=4),
-        trajectories=16_000,
+        trajectories=6_000,
         measure=edge_errors,
         samples=20_000,
         chains=["structure MCMC"],
