@@ -66,9 +66,10 @@ def test_it_reads_what_edges_add() -> None:
 
 def test_it_learns() -> None:
     dag = BayesianNetwork(erdos_renyi_data(4)[0])
-    kwargs = {"net_arch": [64, 64]}
-    env = GFNEnv(dag, potential="dag")
-    model = SoftDQN("auto", env, preset="fast", seed=0, device="cpu", policy_kwargs=kwargs)
+    model = SoftDQN(
+        "auto", GFNEnv(dag, potential="dag"), preset="fast", seed=0, device="cpu", n_envs=32,
+        policy_kwargs={"net_arch": [64, 64]},
+    )  # fmt: skip
     assert isinstance(model.policy.online.architecture, ScoredEdges)
     before = evaluate_exact(dag, as_policy(model))["total_variation"]
     model.learn(total_trajectories=12_000)
