@@ -65,8 +65,8 @@ class GFNAlgorithm(TrainingLoop):
 
     Args:
         policy: "auto" for the domain's, "MlpPolicy", "TransformerPolicy", "MixturePolicy",
-            "BlockTreePolicy", "SmallBlockTreePolicy", "SpinsPolicy", or a subclass of
-            :class:`Architecture`.
+            "BlockTreePolicy", "SmallBlockTreePolicy", "ScoredEdgesPolicy", "SpinsPolicy", or a
+            subclass of :class:`Architecture`.
         env: an environment id, a GFN environment, or a VecEnv of them.
         learning_rate: a number, or a function of the progress that remains, from 1 to 0.
         preset: the name of settings that were registered for this environment, or None.

@@ -41,8 +41,8 @@ class FlowMatching(TransitionAlgorithm):
     Args:
         policy: "auto" for the domain's own, "MlpPolicy", "TransformerPolicy" or "MixturePolicy" for
             positions that are filled with words, "BlockTreePolicy" or "SmallBlockTreePolicy" for
-            molecules, "SpinsPolicy" for Ising models, or a subclass of
-            :class:`gfn_gym.agents.Architecture`.
+            molecules, "ScoredEdgesPolicy" for Bayesian networks, "SpinsPolicy" for Ising models, or
+            a subclass of :class:`gfn_gym.agents.Architecture`.
         env: an environment id, a GFN environment, or a VecEnv of them.
         preset: the name of settings that were registered for this environment, such as "paper" or
             "fast" (see :mod:`gfn_gym.agents.presets`); explicit arguments win. None: the defaults

@@ -105,7 +105,7 @@ def train_one(aim: Aim, seed: int) -> None:
         model = algorithm.resume(checkpoint, device="cpu", trusted=True)  # written here
     else:
         env, settings = GFNEnv(aim.make(), potential="dag"), {"preset": "fast", **aim.kwargs}
-        model = algorithm("auto", env, seed=seed, device="cpu", **settings)
+        model = algorithm(aim.policy, env, seed=seed, device="cpu", **settings)
     print(f"{time.strftime('%H:%M:%S')} {aim.name}, seed {seed}", flush=True)
     every = (max(1, aim.trajectories // aim.evaluations), "episode")
     evaluation = EvaluationCallback(every, metrics=metrics_of(aim, model), monitor=aim.metric)

@@ -58,7 +58,7 @@ register(
 register(
     "BayesianNetworkGFN-v0",
     "gfn_gym.envs.bayesian_network.dag:BayesianNetwork",
-    policy="MlpPolicy",
+    policy="gfn_gym.agents.presets.bayesian_network:policy",
     presets="gfn_gym.agents.presets.bayesian_network:PRESETS",
 )
 register(

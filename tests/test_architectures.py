@@ -20,6 +20,7 @@ from gfn_gym.agents import Architecture, GFNAlgorithm, SoftDQN, as_policy
 from gfn_gym.agents.architectures import ARCHITECTURES, MLP
 from gfn_gym.agents.architectures.mlp import NGrams, OneHotLinear
 from gfn_gym.agents.networks import QNetwork
+from gfn_gym.envs.bayesian_network import BayesianNetwork, erdos_renyi_data
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.envs.ising import Ising
@@ -39,6 +40,7 @@ DAGS = {
     "grid": Hypergrid(2, 4),
     "bits": BitSequence(8, 2, n_modes=2),
     "molecules": Molecule(blocks=BLOCK_SETS["ring"], max_blocks=3, reward=tilted),
+    "networks": BayesianNetwork(erdos_renyi_data(3)[0]),
     "spins": Ising(2, field=0.1),
 }
 FITTING = {
@@ -47,6 +49,7 @@ FITTING = {
     "MixturePolicy": ("bits",),
     "BlockTreePolicy": ("molecules",),
     "SmallBlockTreePolicy": ("molecules",),
+    "ScoredEdgesPolicy": ("networks",),
     "SpinsPolicy": ("spins",),
     AttentionOverCoordinates: ("grid", "bits", "molecules"),
 }
@@ -56,6 +59,7 @@ SMALL: dict[Any, dict[str, Any]] = {
     "MixturePolicy": {"experts": 4, "rank": 2},
     "BlockTreePolicy": {"width": 8, "steps": 1},
     "SmallBlockTreePolicy": {"width": 8, "steps": 1},
+    "ScoredEdgesPolicy": {"net_arch": [8]},
     "SpinsPolicy": {"net_arch": [8]},
     AttentionOverCoordinates: {"width": 8},
 }

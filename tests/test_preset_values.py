@@ -16,7 +16,7 @@ from torch import nn
 import gfn_gym.agents
 from block_sets import BLOCK_SETS, tilted
 from gfn_gym import GFNEnv
-from gfn_gym.agents.architectures import Spins
+from gfn_gym.agents.architectures import ScoredEdges, Spins
 from gfn_gym.envs.bayesian_network import BayesianNetwork, erdos_renyi_data
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
@@ -30,7 +30,7 @@ DOMAINS: dict[str, tuple[str, Callable[[], GFNEnv]]] = {
         "SmallBlockTreePolicy",
         lambda: GFNEnv(Molecule(BLOCK_SETS["ring"], tilted, max_blocks=3)),
     ),
-    "networks": ("MlpPolicy", lambda: GFNEnv(BayesianNetwork(erdos_renyi_data(4)[0]))),
+    "networks": ("ScoredEdgesPolicy", lambda: GFNEnv(BayesianNetwork(erdos_renyi_data(4)[0]))),
     "spins": ("SpinsPolicy", lambda: GFNEnv(Ising(3))),
 }
 
@@ -127,7 +127,10 @@ FAST_GRID: dict[str, Any] = {
 }
 FAST_NETWORKS: dict[str, Any] = {
     **FAST_GRID,
-    "exploration_initial_eps": 0.3,
+    "dueling": False,
+    "reward_annealing": (0.1, 0.7),
+    "exploration_initial_eps": 0.1,
+    "exploration_final_eps": 0.02,
     "exploration_fraction": 0.7,
 }
 FAST_BITS: dict[str, Any] = {
@@ -281,6 +284,7 @@ def test_networks_and_optimizers_of_fast(algorithm: str) -> None:
     assert {optimizer(model) for model in models.values()} == {((0.9, 0.99), 0)}
     spins, bits = models["spins"], models["bits"]
     assert type(spins.policy.online.architecture) is Spins
+    assert type(models["networks"].policy.online.architecture) is ScoredEdges
     kwargs = {name: bits.policy_kwargs[name] for name in ("dropout", "learnt_positions")}
     assert kwargs == {"dropout": 0.0, "learnt_positions": True}
     assert bits.policy_kwargs["norm_first"] is True

@@ -13,6 +13,7 @@ from .base import ActionValues, Architecture, DenseValues
 from .block_tree import BlockTree, SmallBlockTree
 from .mixture import Mixture
 from .mlp import MLP
+from .scored_edges import ScoredEdges
 from .spins import Spins
 from .transformer import Transformer
 
@@ -22,6 +23,7 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
     "BlockTreePolicy": BlockTree,
     "SmallBlockTreePolicy": SmallBlockTree,
     "MixturePolicy": Mixture,
+    "ScoredEdgesPolicy": ScoredEdges,
     "SpinsPolicy": Spins,
 }
 """Our architectures, by the name that ``policy=`` takes."""
@@ -34,6 +36,7 @@ __all__ = [
     "BlockTree",
     "DenseValues",
     "Mixture",
+    "ScoredEdges",
     "SmallBlockTree",
     "Spins",
     "Transformer",

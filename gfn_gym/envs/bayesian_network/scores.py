@@ -182,7 +182,7 @@ class LocalScores:
         if d <= DENSE:
             self._dense = np.full(2**d, np.nan)
             self._dense[0] = 0.0
-        count = sum(math.comb(d, k) for k in range(largest + 1))
+        self._count = count = sum(math.comb(d, k) for k in range(largest + 1))
         if count <= UP_FRONT and count * observations <= UP_FRONT_WORK:
             for members in self._all_sets(largest):
                 self._store(members, self.set_score(members))
@@ -228,6 +228,21 @@ class LocalScores:
         if self._dense is None:
             return len(self._known)
         return int(np.count_nonzero(~np.isnan(self._dense)))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every set that will be asked for is known, and :meth:`table` has them."""
+        return self._dense is not None and self.filled >= self._count
+
+    def table(self) -> Floats:
+        """Return F of every set, float64 (2^d,), NaN where it is not known.
+
+        Raises:
+            ValueError: more than 22 columns.
+        """
+        if self._dense is None:
+            raise ValueError(f"there is no table of sets of {self.d} columns, at most {DENSE}")
+        return self._dense.copy()
 
     def local(self, nodes: NDArray[np.int64], parents: Bits) -> Floats:
         """Return score(node | parents), float64, of arrays that broadcast."""
