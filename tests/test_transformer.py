@@ -17,7 +17,8 @@ from stable_baselines3.common.utils import LinearSchedule
 from dags import Words
 from gfn_gym import GFNEnv
 from gfn_gym.agents import MunchausenDQN, SoftDQN, as_policy, targets
-from gfn_gym.agents.architectures.transformer import EncoderLayer, Transformer, dropout
+from gfn_gym.agents.architectures.attention import dropout
+from gfn_gym.agents.architectures.transformer import EncoderLayer, Transformer
 from gfn_gym.agents.networks import QNetwork
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
