@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from gfn_gym.arguments import ArgumentTypeError, mapping, number
+
+logger = logging.getLogger(__name__)
 
 OBJECT_STORE = 100_000_000  # bytes of each node of :func:`nodes_of_this_machine`
 HEALTH = {"period_ms": 1000, "timeout_ms": 5000, "failure_threshold": 3, "initial_delay_ms": 1000}
@@ -43,6 +48,79 @@ def losses(ray: Any) -> tuple[type[Exception], ...]:
         errors.ObjectLostError,
         errors.OutOfMemoryError,
     )
+
+
+def check_reserved(num_cpus: Any, num_gpus: Any, resources: Any) -> None:
+    """Raise an error that names what Ray would not reserve for a worker or a task."""
+    number("num_cpus", num_cpus, least=0)
+    if number("num_gpus", num_gpus, least=0) > 1 and num_gpus != int(num_gpus):
+        raise ValueError(f"num_gpus={num_gpus!r} must be a whole number where it is above 1")
+    for name, amount in mapping("resources", resources).items():
+        number(f"resources[{name!r}]", amount, least=0)
+        if name in ("CPU", "GPU"):
+            raise ValueError(f"resources={resources!r}: give num_{name.lower()}s= instead")
+
+
+def check_address(address: Any) -> None:
+    """Raise an error for what is neither None nor a string."""
+    if address is not None and not isinstance(address, str):
+        raise ArgumentTypeError(f"address={address!r} must be a string, as for ray.init, or None")
+
+
+def arrived(ray: Any, references: list[Any], timeout: float | None) -> list[Any]:
+    """Wait for the first of some results, None: as long as it takes; return all that are there."""
+    first, _ = ray.wait(references, num_returns=1, timeout=timeout)
+    if not first:
+        return []
+    ready, _ = ray.wait(references, num_returns=len(references), timeout=0)
+    return list(ready)
+
+
+class Patience:
+    """Waits for results, and says in the log what the cluster lacks when none comes for long.
+
+    Else a cluster that has no room, and never will have, would look like one at work.
+
+    Args:
+        what: is missing, for the message.
+        options: what Ray reserves for each, as of ``RayWorkers.options``.
+    """
+
+    seconds: ClassVar[float] = 30.0  # until it is said; then twice as long, and so on
+
+    def __init__(self, what: str, options: Mapping[str, Any]):
+        self._what, self._options = what, options
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Something has come, or nothing is waited for."""
+        self._since: float | None = None
+        self._enough = self.seconds
+
+    def arrived(self, ray: Any, references: list[Any], timeout: float | None) -> list[Any]:
+        """As :func:`arrived`; None: until there is something to be said, at the longest."""
+        now = time.monotonic()
+        self._since = now if self._since is None else self._since
+        left = max(0.0, self._since + self._enough - now)
+        there = arrived(ray, references, left if timeout is None else min(timeout, left))
+        if there:
+            self.begin_anew()
+        elif time.monotonic() - self._since >= self._enough:
+            logger.warning("%s for %.0f s: %s", self._what, self._enough, self._room(ray))
+            self._enough *= 2
+        return there
+
+    def _room(self, ray: Any) -> str:
+        asked = {"CPU": self._options["num_cpus"], "GPU": self._options["num_gpus"]}
+        asked |= self._options["resources"]
+        total, free = ray.cluster_resources(), ray.available_resources()
+        each = ", ".join(
+            f"{amount:g} {name} (of {total.get(name, 0):g} in the cluster {free.get(name, 0):g} "
+            "are free)"
+            for name, amount in asked.items()
+            if amount
+        )
+        return f"each needs {each or 'nothing'}; workers of a reward keep what they have"
 
 
 @contextmanager

@@ -151,6 +151,13 @@ def test_flows_half_way_are_saved(tmp_path: Any) -> None:
         assert np.array_equal(policy.log_flow(states), log_flow)
 
 
+def test_a_new_model_begins_with_the_first_exponent_whatever_it_is_told() -> None:
+    model = SoftDQN("MlpPolicy", GFNEnv(Hypergrid(2, 4)), n_envs=4, reward_annealing=(0.25, 0.5))
+    model.learn(total_trajectories=4, reset_num_timesteps=False)
+    # The only round began before the first trajectory.
+    assert model.reward_exponent == 0.25
+
+
 def test_the_exponent_does_not_fall_where_training_goes_on() -> None:
     model = make(SoftDQN, reward_annealing=(0.25, 0.5)).learn(total_trajectories=40)
     seen: list[float] = []

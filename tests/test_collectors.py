@@ -162,6 +162,68 @@ def test_counting_in_steps() -> None:
     assert model.num_timesteps >= 2500
 
 
+class Lags(BaseCallback):
+    """Notes the largest lag that was learnt from."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.largest = 0
+
+    def _on_step(self) -> bool:
+        model: Any = self.model
+        self.largest = max(self.largest, model._n_updates - self.locals["built"].versions.min())
+        return True
+
+
+@pytest.mark.parametrize(
+    ("gradient_steps", "train_freq", "n_envs", "max_lag"),
+    [
+        (1, (16, "episode"), 4, 10),
+        (-1, (16, "episode"), 4, 10),  # as many updates as transitions: some hundred at a time
+        (-1, (4, "episode"), 4, 100),
+        (-1, 4, 4, 50),
+        (1, 1, 1, 10),  # several updates a trajectory
+        (2, 1, 4, 20),
+    ],
+)
+def test_the_lag_is_bounded(
+    gradient_steps: int, train_freq: Any, n_envs: int, max_lag: int
+) -> None:
+    model = SoftDQN(
+        "MlpPolicy", GFNEnv(GRID), n_envs=n_envs, train_freq=train_freq, learning_starts=0,
+        gradient_steps=gradient_steps, batch_size=4, **NETWORK,
+    )  # fmt: skip
+    lags, collector = Lags(), LocalCollector(64, False, max_lag=max_lag)
+    model.learn(total_trajectories=96, collectors=collector, callback=lags)
+    assert model._episode_num == 96 and model._n_updates > 0
+    assert lags.largest <= max_lag
+
+
+@pytest.mark.parametrize("between", ["learnt without", "a smaller bound"])
+def test_what_was_left_over_is_not_learnt_from_too_late(between: str) -> None:
+    model = SoftDQN("MlpPolicy", GFNEnv(GRID), n_envs=4, learning_starts=0, **NETWORK)
+    model.learn(total_timesteps=300, collectors=LocalCollector(64, False))
+    assert model._collected is not None
+    assert sum(len(part["lengths"]) for part in model._collected["inbox"]["ready"]) > 8
+    lags, max_lag = Lags(), 100
+    if between == "learnt without":
+        model.learn(total_timesteps=3000, reset_num_timesteps=False)
+    else:
+        max_lag = 0
+    settings: dict[str, Any] = {"reset_num_timesteps": False, "callback": lags}
+    collectors = LocalCollector(64, False, max_lag=max_lag)
+    model.learn(total_timesteps=300, collectors=collectors, **settings)
+    assert lags.largest <= min(max_lag, 32)
+
+
+@pytest.mark.filterwarnings("ignore:rich is experimental")
+@pytest.mark.parametrize("total", [{"total_timesteps": 700}, {"total_trajectories": 90}])
+def test_the_progress_bar_reaches_its_end(total: dict[str, int], capsys: Any) -> None:
+    model = SoftDQN("MlpPolicy", GFNEnv(GRID), n_envs=4, **NETWORK)
+    model.learn(**total, collectors=HERE, progress_bar=True)
+    assert "100%" in "".join(capsys.readouterr())
+
+
 def test_what_is_learnt_is_the_target() -> None:
     model = TrajectoryBalance(
         "MlpPolicy", GFNEnv(GRID), n_envs=16, learning_rate=1e-2, seed=0,
@@ -206,6 +268,10 @@ def test_what_cannot_be_collected_is_refused(
         ({"max_lag": -1}, "max_lag=-1"),
         ({"max_lag": 2, "publish_every": 4}, "publish_every=4"),
         ({"num_gpus": -1}, "num_gpus=-1"),
+        ({"num_gpus": 1.5}, "num_gpus=1.5"),
+        ({"resources": {"CPU": 1}}, "give num_cpus= instead"),
+        ({"address": 3}, "address=3"),
+        ({"synchronous": True, "publish_every": 2}, "publish_every=2 has no effect"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
@@ -254,6 +320,7 @@ def test_learning_goes_on_while_rewards_are_computed(tmp_path: Path) -> None:
         model.logger.close()
         _, log = map(json.loads, (tmp_path / "progress.json").read_text().splitlines())
         assert log["reward/calls"] == reward.calls and log["reward/failures"] == 0
+        assert log["reward/done"] + log["reward/in_flight"] == reward.calls
         assert log["reward/calls_per_second"] > 0 and log["collect/lag"] >= 0
         assert log["collect/repeated"] == 0
     finally:
@@ -315,6 +382,16 @@ def test_a_cache_that_would_forget_what_arrives_is_refused() -> None:
     model = SoftDQN("MlpPolicy", GFNEnv(dag), n_envs=4, **NETWORK)
     with pytest.raises(ValueError, match="cache_size=10"):
         model.learn(total_trajectories=16, collectors=LocalCollector(8, max_pending=8))
+
+
+def test_a_journal_that_every_collector_would_write_is_refused(tmp_path: Path) -> None:
+    dag = Sequence("AB", 4, reward=StringReward(sleepy, journal=tmp_path / "rewards.jsonl"))
+    model = SoftDQN("MlpPolicy", GFNEnv(dag), n_envs=4, **NETWORK)
+    with pytest.raises(ValueError, match="a journal but no workers"):
+        model.learn(total_trajectories=16, collectors=RayCollectors(2))
+    local = LocalCollector(8, asynchronous_rewards=False)
+    model.learn(total_trajectories=16, collectors=local)  # one process, one journal
+    assert (tmp_path / "rewards.jsonl").read_text()
 
 
 def test_weights_that_are_not_finite_are_not_sent() -> None:

@@ -1,4 +1,4 @@
-"""What "paper" and "fast" mean: the settings that a model has, written out a second time.
+"""What "paper", "fast" and "frugal" mean: the settings that a model has, written out a second time.
 
 Read from the models, not from the presets' data: what a preset leaves to a default counts too. A
 change here is a change of what users get under the same name, and of what the figures say.
@@ -218,7 +218,21 @@ FAST = {
         ("MunchausenDQN", {"munchausen_alpha": 0.15, "munchausen_l0": l0}),
     )
 }
-ALL = [("paper", *key, PAPER[key]) for key in PAPER] + [("fast", *key, FAST[key]) for key in FAST]
+# "fast" with few environments, a short warm-up, every object replayed, a target that is flat first.
+SAVING: dict[str, Any] = {
+    "n_envs": 8,
+    "learning_starts": 256,
+    "replay_pool": 10_000,
+    "reward_annealing": (0.1, 0.3),
+}
+FRUGAL = {key: {**settings, **SAVING} for key, settings in FAST.items()}
+for algorithm in ("SoftDQN", "MunchausenDQN"):
+    FRUGAL["molecules", algorithm] |= {"n_envs": 16, "learning_starts": 1_024}
+ALL = [
+    (preset, *key, settings)
+    for preset, by_key in (("paper", PAPER), ("fast", FAST), ("frugal", FRUGAL))
+    for key, settings in by_key.items()
+]
 
 
 def make(preset: str, domain: str, algorithm: str) -> Any:

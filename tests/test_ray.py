@@ -7,6 +7,7 @@ benchmarks/ray_faults.py.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pickle
 import signal
@@ -23,9 +24,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from gfn_gym import GFNEnv
 from gfn_gym.agents import EntropicPPO, RayCollectors, SoftDQN, TrajectoryBalance, exact_metrics
+from gfn_gym.agents.collectors.policy_copy import Task
 from gfn_gym.envs.hypergrid import Hypergrid
 from gfn_gym.envs.sequence.dag import Sequence
-from gfn_gym.ray_cluster import nodes_of_this_machine, processes_of
+from gfn_gym.ray_cluster import Patience, nodes_of_this_machine, processes_of
 from gfn_gym.rewards import RayWorkers, RewardError, StringReward
 from slow_grid import SlowGrid
 from slow_rewards import WritesDown, failing, reward_of
@@ -140,6 +142,29 @@ def test_unknown_rewards_are_nan_until_they_arrive(cluster: Any, workers: Any) -
         assert reward(["CCC"]) == reward_of("CCC") and reward.calls == 3  # already asked for
     finally:
         reward.close()
+
+
+def test_a_cluster_without_room_is_told(
+    cluster: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Patience, "seconds", 0.2)
+    reward = StringReward(failing, workers=RayWorkers(1, num_gpus=1))
+    model = make()
+    source = RayCollectors(1, 4, resources={"nowhere": 2}).source(model)
+    try:
+        with caplog.at_level(logging.WARNING):
+            with reward.deferring():
+                reward(["CC"])
+            reward.receive(wait=1.0)
+            source.publish(0)
+            source.start(Task(0, 0, 0, np.zeros(4)))
+            assert source.done(None) == []  # what there is to be said has been said
+        assert "no worker of the reward has started for 0 s: each needs 1 CPU" in caplog.text
+        assert "1 GPU (of 0 in the cluster 0 are free)" in caplog.text
+        assert "no collector has sent anything" in caplog.text and "2 nowhere" in caplog.text
+    finally:
+        reward.close()
+        source.close()
 
 
 # ---- collectors ---------------------------------------------------------------------------------
@@ -330,6 +355,9 @@ def test_collecting_goes_on_when_a_node_is_lost(cluster: Any) -> None:
         ({"n": 1, "num_cpus": -1}, "num_cpus=-1"),
         ({"n": 1, "retries": -1}, "retries=-1"),
         ({"n": 1, "resources": {"gpu": -1}}, r"resources\['gpu'\]=-1"),
+        ({"n": 1, "resources": {"GPU": 1}}, "give num_gpus= instead"),
+        ({"n": 1, "num_gpus": 1.5}, "num_gpus=1.5 must be a whole number"),
+        ({"n": 1, "address": 3}, "address=3 must be a string"),
     ],
 )
 def test_bad_arguments_of_workers(arguments: dict[str, Any], message: str) -> None:

@@ -275,6 +275,47 @@ def test_journal_whose_last_line_was_cut_off(tmp_path, caplog):
     assert len(function.asked) == 1
 
 
+@pytest.mark.parametrize(
+    "line",
+    [b'["CC", NaN]', b'["CC", 1e999]', b'["CC", true]', b'["CC", "2"]', b'"C2"', b'[["CC"], 2]',
+     b'["C\xff", 2]', b"\0\0\0", b'["CC", 1' + b"0" * 400 + b"]"],
+)  # fmt: skip
+def test_journal_with_a_line_that_is_not_a_reward(tmp_path, caplog, line):
+    path = tmp_path / "rewards.jsonl"
+    path.write_bytes(line + b'\n["CO", -7.0]\n')
+    with caplog.at_level(logging.WARNING):
+        reward = StringReward(Counting(), journal=path)
+        assert reward(["CC", "CO"]).tolist() == [reward_of("CC"), -7.0]
+    assert "rewards.jsonl, line 1 is not a reward" in caplog.text
+    assert reward.state_dict()["strings"] == ["CO", "CC"]
+
+
+def test_journal_knows_what_had_failed_here(tmp_path):
+    path, settings = tmp_path / "rewards.jsonl", {"on_failure": "floor", "floor": -20.0}
+    reward = StringReward(Counting(bad=["CC"]), journal=path, **settings)
+    assert reward(["CC"]) == -20.0 and reward.failures == {"error": 1}
+    assert StringReward(Counting(), journal=path, **settings)(["CC"]) == reward_of("CC")
+    again = pickle.loads(pickle.dumps(reward))  # as a resumed training has it
+    assert again(["CC"]) == reward_of("CC") and not again.failures
+    assert again.state_dict()["strings"] == ["CC"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of files there")
+def test_journal_on_a_full_disk_is_an_error(tmp_path):
+    script = (
+        "import resource, signal\n"
+        "from gfn_gym.rewards import StringReward\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))\n"
+        "reward = StringReward(lambda s: [1.0] * len(s), journal='rewards.jsonl')\n"
+        "reward(['a', 'b', 'c'])\n"
+    )
+    command = [sys.executable, "-c", script]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 1 and "OSError" in ended.stderr
+    assert (tmp_path / "rewards.jsonl").read_text() == '["a", 1.0]\n["b", 1.0'
+
+
 def test_journal_that_cannot_be_written(tmp_path):
     with pytest.raises(ValueError, match=r"journal=.*must be a file, in a folder that exists"):
         StringReward(failing, journal=tmp_path / "nowhere" / "rewards.jsonl")

@@ -133,6 +133,7 @@ class Collection:
         """Give out tasks, and wait until something can be learnt from."""
         self.inbox.receive()
         self._receive(0.0)
+        self._forget_what_is_too_old()
         self._give_out()
         while not self.inbox.n_ready or self._would_be_too_old():
             if self._under_way and self.inbox.n_pending:
@@ -144,6 +145,15 @@ class Collection:
                 self.inbox.receive(None)
             self._give_out()
 
+    def _forget_what_is_too_old(self) -> None:
+        """Give up what is older than allowed: left by a training with another bound, or in between.
+
+        It was not counted, and its rewards stay known. What waits for them is seldom among it:
+        how many updates come until then is a guess where their number varies.
+        """
+        if not self.config.synchronous:
+            self.inbox.forget(self._version() - self.config.max_lag)
+
     def _would_be_too_old(self) -> bool:
         """Whether what is under way would be older than allowed after the next update."""
         if self.config.synchronous:
@@ -154,7 +164,7 @@ class Collection:
             return False
         # Once they are in, it takes some updates until the last of them is learnt from.
         n = sum(len(task.epsilon) for task in tasks) + self.inbox.n_pending
-        updates = max(1, self.model.gradient_steps) + n / self._trajectories_per_update()
+        updates = self._updates_per_round() + n / self._trajectories_per_update()
         return self._version() + updates - min(versions) > self.config.max_lag
 
     def _give_out(self) -> None:
@@ -176,19 +186,34 @@ class Collection:
         on_their_way = self.inbox.n_ready + self.inbox.n_pending
         on_their_way += sum(len(task.epsilon) for task in self._under_way.values())
         updates = config.max_lag + 2 - config.publish_every
-        room = int(updates * self._trajectories_per_update()) - on_their_way - model._credit
+        room = int(updates * self._trajectories_per_update())
+        if self._in_trajectories:  # those of one round are learnt from before any update of it
+            room = max(room, model.train_freq.frequency)  # type: ignore[union-attr]
+        room -= on_their_way + model._credit
         if model._total_trajectories is not None:
             room = min(room, model._total_trajectories - model._episode_num - on_their_way)
         return room if on_their_way else max(room, 1)
 
     def _trajectories_per_update(self) -> float:
         model = self.model
-        steps = max(1, model.gradient_steps)
         frequency = model.train_freq.frequency  # type: ignore[union-attr]
-        if self._in_trajectories:
-            return frequency / steps
-        length = model.num_timesteps / model._episode_num if model._episode_num else 1.0
-        return max(1.0, frequency * model.n_envs / length / steps)
+        if not self._in_trajectories:
+            frequency = frequency * model.n_envs / self._length()
+        return float(frequency / self._updates_per_round())
+
+    def _updates_per_round(self) -> float:
+        """How many updates follow one another when they are due."""
+        model = self.model
+        if model.gradient_steps >= 0:
+            return max(1, model.gradient_steps)
+        frequency = model.train_freq.frequency  # type: ignore[union-attr]
+        per_one = self._length() if self._in_trajectories else model.n_envs
+        return float(frequency * per_one)  # as many as there are new transitions
+
+    def _length(self) -> float:
+        """Edges of a trajectory, on average, as far as is known."""
+        model = self.model
+        return model.num_timesteps / model._episode_num if model._episode_num else 1.0
 
     def _start(self, m: int) -> None:
         model, config = self.model, self.config

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gfn_gym.arguments import flag, mapping, number, whole
-from gfn_gym.rewards import slow_reward_of
+from gfn_gym.arguments import flag, whole
+from gfn_gym.ray_cluster import check_address, check_reserved
+from gfn_gym.rewards import slow_reward_of, string_rewards_of
 
 from .sources import RaySource, Source, ThisProcess
 
@@ -96,6 +97,11 @@ class Collectors(ABC):
         whole("max_lag", self.max_lag, least=0)
         flag("synchronous", self.synchronous)
         flag("asynchronous_rewards", self.asynchronous_rewards)
+        if self.synchronous and self.publish_every > 1:
+            raise ValueError(
+                f"publish_every={self.publish_every} has no effect with synchronous=True, where "
+                "each round acts by the policy as it is: leave it out"
+            )
         if self.publish_every > self.max_lag + 1:
             raise ValueError(
                 f"publish_every={self.publish_every} lets the policy grow older than "
@@ -126,7 +132,8 @@ class RayCollectors(Collectors):
         asynchronous_rewards: go on while slow rewards are computed. Nothing is learnt from a
             trajectory before its reward is known.
         max_pending: trajectories that wait for a reward, at most.
-        num_cpus, num_gpus, resources: what Ray reserves for a task.
+        num_cpus, num_gpus, resources: what Ray reserves for a task. Workers of a slow reward keep
+            theirs, so the cluster must have room for both.
         address: of the cluster, as in :class:`gfn_gym.rewards.RayWorkers`.
     """
 
@@ -144,10 +151,16 @@ class RayCollectors(Collectors):
 
     def __post_init__(self) -> None:
         self._check_numbers()
-        number("num_cpus", self.num_cpus, least=0)
-        number("num_gpus", self.num_gpus, least=0)
-        for name, amount in mapping("resources", self.resources).items():
-            number(f"resources[{name!r}]", amount, least=0)
+        check_reserved(self.num_cpus, self.num_gpus, self.resources)
+        check_address(self.address)
+
+    def check(self, model: GFNAlgorithm) -> None:
+        super().check(model)
+        if any(r.journal and not r.workers for r in string_rewards_of(model.dag)):
+            raise ValueError(
+                f"the reward of {model.dag!r} has a journal but no workers, so each collector "
+                "would write one where it runs: give workers=, then the learner asks and writes"
+            )
 
     def options(self) -> dict[str, Any]:
         """What Ray is asked for, for each task."""

@@ -55,6 +55,11 @@ class Inbox:
             for built in pending:
                 self._look_up(built)
 
+    def forget(self, before: int) -> None:
+        """Drop what was built by versions of the policy before this one."""
+        self.ready = [built for built in self.ready if built.versions[0] >= before]
+        self.pending = [built for built in self.pending if built.versions[0] >= before]
+
     def _look_up(self, built: Built) -> None:
         assert self.reward is not None
         with self.reward.deferring():  # NaN where unknown, which is asked for

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch as th
 
-from gfn_gym.ray_cluster import connected, losses
+from gfn_gym.ray_cluster import Patience, connected, losses
 from gfn_gym.rewards import slow_reward_of
 
 from .built import Built
@@ -40,7 +40,11 @@ class Source(ABC):
 
     @abstractmethod
     def done(self, wait: float | None) -> list[tuple[Task, Built]]:
-        """What has been done since the last call; waits for it, None: as long as it takes."""
+        """What has been done since the last call.
+
+        Args:
+            wait: seconds to wait for something; None: about as long as it takes.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -84,6 +88,7 @@ class RaySource(Source):
         self._policy = self._ray.put(shipped)
         self._weights: Any = None
         self._do = self._ray.remote(**config.options())(_do)
+        self._patience = Patience("no collector has sent anything", config.options())
         self._under_way: dict[Any, tuple[Task, Any]] = {}  # and the weights that it acts by
 
     def publish(self, version: int) -> None:
@@ -99,12 +104,10 @@ class RaySource(Source):
     def done(self, wait: float | None) -> list[tuple[Task, Built]]:
         references = list(self._under_way)
         if not references:
+            self._patience.begin_anew()
             return []
-        ready, _ = self._ray.wait(references, num_returns=1, timeout=wait)
-        if ready:
-            ready, _ = self._ray.wait(references, num_returns=len(references), timeout=0)
         done = []
-        for reference in ready:
+        for reference in self._patience.arrived(self._ray, references, wait):
             task, weights = self._under_way.pop(reference)
             try:
                 done.append((task, Built(*self._ray.get(reference))))

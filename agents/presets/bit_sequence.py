@@ -125,4 +125,10 @@ def presets(dag: BitSequence) -> dict[str, dict[str, dict[str, Any]]]:
     """The presets of a domain of this size."""
     if dag.n < LARGE:
         return PRESETS
-    return {**PRESETS, "fast": {**PRESETS["fast"], "SoftDQN": fast_at_large(dag)}}
+    fast = fast_at_large(dag)
+    saving = {**fast, "n_envs": 32, "train_freq": (32, "episode")}
+    return {
+        **PRESETS,
+        "fast": {**PRESETS["fast"], "SoftDQN": fast},
+        "frugal": {**PRESETS["frugal"], "SoftDQN": saving},
+    }

@@ -33,7 +33,7 @@ def frugal(fast: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "n_envs": 8,
         "learning_starts": 256,
         "replay_pool": 10_000,
-        "reward_annealing": (0.1, 0.5),
+        "reward_annealing": (0.1, 0.3),
         **changes,
     }
 

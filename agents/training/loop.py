@@ -23,7 +23,7 @@ from ..horizon import check_learn, check_totals, warn_of_no_update
 from ..vec_env import GFNVecEnv
 from .callback_states import CallbackStates
 from .frequency import parse_frequency
-from .progress_bar import TrajectoryProgressBar
+from .progress_bar import TrainingProgressBar
 
 if TYPE_CHECKING:
     from ..base import GFNAlgorithm
@@ -106,6 +106,8 @@ class TrainingLoop(OffPolicyAlgorithm):
         if reset:
             self._collected = None
         if collectors is None:
+            if self._collected is not None:  # what waits there grows too old meanwhile
+                self._collected = {**self._collected, "inbox": {"ready": [], "pending": []}}
             return
         if not isinstance(collectors, Collectors):
             raise TypeError(f"collectors={collectors!r} must be RayCollectors or a LocalCollector")
@@ -154,7 +156,7 @@ class TrainingLoop(OffPolicyAlgorithm):
                 f"{timesteps!r} and {trajectories!r}"
             )
         check_totals(timesteps, trajectories)
-        if reset:
+        if reset or not self.num_timesteps:  # a new model begins, whatever it is told
             self.num_timesteps = self._episode_num = self._credit = self._fresh = 0
             self._begin_anew()
         self._round_progress = None
@@ -184,13 +186,12 @@ class TrainingLoop(OffPolicyAlgorithm):
         return result
 
     def _init_callback(self, callback: MaybeCallback, progress_bar: bool = False) -> BaseCallback:
-        if progress_bar and self._total_trajectories is not None:
-            bar = TrajectoryProgressBar(self._total_trajectories)
-            given = super()._init_callback(callback)
-            both = CallbackList([given, bar])
-            both.init_callback(self)
-            return both
-        return super()._init_callback(callback, progress_bar)
+        given = super()._init_callback(callback)
+        if not progress_bar:
+            return given
+        both = CallbackList([given, TrainingProgressBar()])
+        both.init_callback(self)
+        return both
 
     def _progress(self) -> float:
         """The share of the training that is done."""

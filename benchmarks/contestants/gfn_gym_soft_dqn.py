@@ -8,6 +8,7 @@ import argparse
 import csv
 import json
 import resource
+from collections.abc import Callable
 from pathlib import Path
 
 from common import HEIGHT, NDIM, positive, use_one_thread
@@ -18,7 +19,8 @@ import gymnasium  # noqa: E402
 import torch  # noqa: E402
 
 import gfn_gym  # noqa: E402
-from gfn_gym.agents import EvaluationCallback, MunchausenDQN, SoftDQN  # noqa: E402
+from gfn_gym.agents import EvaluationCallback, MunchausenDQN, SoftDQN, exact_metrics  # noqa: E402
+from gfn_gym.evaluation import Policy  # noqa: E402
 
 torch.set_num_threads(1)
 AGENTS = {"soft": SoftDQN, "munchausen": MunchausenDQN}
@@ -33,7 +35,10 @@ def main() -> None:
     model = AGENTS[args.agent](
         "MlpPolicy", env, preset=args.preset, seed=args.seed, device="cpu", **overrides
     )
-    evaluation = EvaluationCallback((max(1, args.trajectories // args.evaluations), "episode"))
+    torch.set_float32_matmul_precision(args.precision)
+    evaluation = EvaluationCallback(
+        (max(1, args.trajectories // args.evaluations), "episode"), metrics=precise(model)
+    )
     model.learn(total_trajectories=args.trajectories, callback=evaluation)
     rows = [{**row, "transitions": row["timesteps"]} for row in evaluation.history]
     if args.out is not None:
@@ -55,6 +60,21 @@ def main() -> None:
     print(json.dumps(line), flush=True)
 
 
+def precise(model: SoftDQN) -> Callable[[Policy], dict[str, float]]:
+    """The exact distances, in full precision whatever training has."""
+    metrics = exact_metrics(model)
+
+    def evaluate(policy: Policy) -> dict[str, float]:
+        precision = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
+        try:
+            return metrics(policy)
+        finally:
+            torch.set_float32_matmul_precision(precision)
+
+    return evaluate
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--agent", choices=AGENTS, default="soft")
@@ -64,6 +84,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--evaluations", type=positive, default=20)
     parser.add_argument("--n-envs", type=positive, help="instead of the preset's")
     parser.add_argument("--new-priority", choices=("max", "td_error"), help="likewise")
+    parser.add_argument(
+        "--precision",
+        choices=("highest", "medium"),
+        default="highest",
+        help="of products during training; they are evaluated at the highest",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="CSV of the curve")
     return parser.parse_args()

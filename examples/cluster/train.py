@@ -16,7 +16,7 @@ from pathlib import Path
 from gfn_gym import GFNEnv
 from gfn_gym.agents import RayCollectors, TrainingCheckpoint, TrajectoryBalance, exact_metrics
 from gfn_gym.envs.sequence.dag import Sequence
-from gfn_gym.rewards import RayWorkers, StringReward
+from gfn_gym.rewards import RayWorkers, StringReward, slow_reward_of
 
 
 def assay(words: list[str]) -> list[float]:
@@ -35,10 +35,13 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "checkpoint.zip"
+    workers = RayWorkers(args.workers, num_cpus=args.cpus_per_call, retries=2)
     if path.exists():
         model, totals = TrajectoryBalance.resume(path, trusted=True), {}  # the reward is code
+        saved = slow_reward_of(model.dag)
+        assert saved is not None
+        saved.workers = workers
     else:
-        workers = RayWorkers(args.workers, num_cpus=args.cpus_per_call, retries=2)
         reward = StringReward(
             assay, on_failure="floor", floor=-10.0, timeout=60, workers=workers,
             journal=args.out / "rewards.jsonl",

@@ -3,7 +3,12 @@
 from gfn_gym.rewards.cache import CACHE_SIZE, Cache
 from gfn_gym.rewards.pool import Failure
 from gfn_gym.rewards.ray_workers import RayWorkers
-from gfn_gym.rewards.string_reward import RewardError, StringReward, slow_reward_of
+from gfn_gym.rewards.string_reward import (
+    RewardError,
+    StringReward,
+    slow_reward_of,
+    string_rewards_of,
+)
 
 __all__ = [
     "CACHE_SIZE",
@@ -13,4 +18,5 @@ __all__ = [
     "RewardError",
     "StringReward",
     "slow_reward_of",
+    "string_rewards_of",
 ]

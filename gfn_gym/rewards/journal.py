@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from gfn_gym.arguments import is_finite
+
 logger = logging.getLogger(__name__)
 
 
@@ -39,22 +41,40 @@ class Journal:
         """Yield strings and log R, in the order in which they were written."""
         if not self.path.exists():
             return
-        with self.path.open(encoding="utf-8") as file:
+        # A byte that is not text becomes a backslash, which makes the line no JSON.
+        with self.path.open(encoding="utf-8", errors="backslashreplace") as file:
             for number, line in enumerate(file, start=1):
                 if not line.strip():
                     continue
-                try:
-                    string, value = json.loads(line)
-                    yield str(string), float(value)
-                except (ValueError, TypeError):  # its writer was cut off
+                reward = _reward(line)
+                if reward is not None:
+                    yield reward
+                else:  # its writer was cut off, or somebody has edited it
                     logger.warning("%s, line %d is not a reward: %r", self.path, number, line)
 
     def write(self, values: Mapping[str, float]) -> None:
-        """Append strings and their log R; when this returns, the system has them."""
+        """Append strings and their log R; when this returns, the system has them.
+
+        Raises:
+            OSError: it could not be written, or not all of it, as on a full disk.
+        """
         lines = "".join(json.dumps([string, value]) + "\n" for string, value in values.items())
         with self.path.open("ab+", buffering=0) as file:  # each write goes to the end, whole
             if file.tell():
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":  # the last writer was cut off
                     lines = "\n" + lines
-            file.write(lines.encode())
+            written, data = 0, lines.encode()
+            while written < len(data):  # a disk that fills up takes a part, then raises
+                written += file.write(data[written:])
+
+
+def _reward(line: str) -> tuple[str, float] | None:
+    """The string and log R of a line; None if these are not what it holds."""
+    try:
+        string, value = json.loads(line)
+        if isinstance(string, str) and is_finite(value):
+            return string, float(value)
+    except (ValueError, TypeError, OverflowError):
+        pass
+    return None

@@ -9,8 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from gfn_gym.arguments import mapping, number, whole
-from gfn_gym.ray_cluster import connected, losses
+from gfn_gym.arguments import whole
+from gfn_gym.ray_cluster import (
+    Patience,
+    arrived,
+    check_address,
+    check_reserved,
+    connected,
+    losses,
+)
 from gfn_gym.rewards.pool import Failure, Outcome, StringFunction, Workers, attempt
 from gfn_gym.rewards.processes import ProcessWorkers
 
@@ -44,11 +51,9 @@ class RayWorkers:
 
     def __post_init__(self) -> None:
         whole("n", self.n, least=1)
-        number("num_cpus", self.num_cpus, least=0)
-        number("num_gpus", self.num_gpus, least=0)
-        for name, amount in mapping("resources", self.resources).items():
-            number(f"resources[{name!r}]", amount, least=0)
+        check_reserved(self.num_cpus, self.num_gpus, self.resources)
         whole("retries", self.retries, least=0)
+        check_address(self.address)
 
     def __hash__(self) -> int:
         rest = self.n, self.num_cpus, self.num_gpus, self.retries, self.address
@@ -81,6 +86,7 @@ class RayPool(Workers["_Actor"]):
         self._make = self._ray.remote(_Caller).options(**config.options())
         self._function = self._ray.put(function)
         self._objects = objects
+        self._patience = Patience("no worker of the reward has started", config.options())
 
     def _start(self) -> _Actor:
         actor = self._make.remote(self._function, self._objects, self.timeout)
@@ -90,9 +96,11 @@ class RayPool(Workers["_Actor"]):
         waited = [worker.answer for worker in self._workers if worker.answer is not None]
         if not waited:
             return []
-        first, _ = self._ray.wait(waited, num_returns=1, timeout=timeout)
-        ready, _ = self._ray.wait(waited, num_returns=len(waited), timeout=0) if first else ([], 0)
-        answered = set(ready)
+        if any(worker.ready for worker in self._workers):
+            self._patience.begin_anew()
+            answered = set(arrived(self._ray, waited, timeout))
+        else:
+            answered = set(self._patience.arrived(self._ray, waited, timeout))
         return [worker for worker in self._workers if worker.answer in answered]
 
 

@@ -54,7 +54,8 @@ class StringReward:
         cache_size: objects; the one that was asked for longest ago is dropped first.
         journal: a file to which each reward is appended when it arrives, and from which known ones
             are taken at the start: not even a kill of this process loses one, and another training
-            with the same function begins with them. Failures are not written.
+            with the same function begins with them; another function needs another file. Failures
+            are not written.
 
     Attributes:
         failed: dict string → :class:`Failure` (kind, reason), of the objects that failed when
@@ -127,6 +128,7 @@ class StringReward:
             self.journal.check()  # before anything is computed that could not be written
             for string, value in self.journal.read():
                 self._cache.put(string, value)
+                self.failed.pop(string, None)  # another training had better luck
             self._journal_read = True
 
     @property
@@ -207,11 +209,16 @@ class StringReward:
         return self._repeated_before + (0 if self._pool is None else self._pool.repeated)
 
     def progress(self) -> dict[str, float]:
-        """Numbers for a log: calls, in_flight, repeated, failures, and calls_per_second of late."""
+        """Numbers for a log.
+
+        ``calls`` are those asked for, of which ``done`` have an answer and ``in_flight`` have
+        none yet; ``repeated``, ``failures``, and ``calls_per_second`` of late.
+        """
         with self._lock:
             seconds = time.monotonic() - self._answered[0] if self._answered else 0.0
             return {
                 "calls": self.calls,
+                "done": self.calls - self.in_flight,
                 "in_flight": self.in_flight,
                 "repeated": self.repeated,
                 "failures": len(self.failed),
@@ -336,11 +343,13 @@ def slow_reward_of(dag: DAG) -> StringReward | None:
 
     None: it has none, and its rewards are computed where they are asked for.
     """
-    for value in vars(dag).values():
-        for held in (value, getattr(value, "function", None)):
-            if isinstance(held, StringReward) and held.workers:
-                return held
-    return None
+    return next((reward for reward in string_rewards_of(dag) if reward.workers), None)
+
+
+def string_rewards_of(dag: DAG) -> list[StringReward]:
+    """The rewards of strings that a DAG holds, as attributes or the ``function`` of one."""
+    values = [(value, getattr(value, "function", None)) for value in vars(dag).values()]
+    return [held for pair in values for held in pair if isinstance(held, StringReward)]
 
 
 def _nothing(rows: list[int]) -> Floats:
