@@ -216,9 +216,9 @@ class SoftDQN(TransitionAlgorithm):
         """V(s') by the target network, (n,); 0 where the episode is over."""
         if self.planning_simulations:
             return self._planned_value(batch)
-        value, goes_on = th.zeros_like(batch.rewards), (~batch.dones).nonzero().squeeze(1)
+        goes_on = (~batch.dones).nonzero().squeeze(1)
         if not len(goes_on):
-            return value
+            return th.zeros_like(batch.rewards)
         next_states = batch.next_states.index_select(0, goes_on)
         next_masks = batch.next_masks.index_select(0, goes_on)
         if not self.double:
@@ -227,7 +227,7 @@ class SoftDQN(TransitionAlgorithm):
             q_next = self.q_net_target(next_states, next_masks)
             q_online = self.q_net(next_states, next_masks)
             found = targets.double_soft_value(q_online, q_next, self.temperature)
-        return value.index_copy(0, goes_on, found)
+        return found.new_zeros(len(batch.dones)).index_copy(0, goes_on, found)
 
     @th.no_grad()
     def _update_copies(self) -> None:

@@ -17,7 +17,13 @@ from stable_baselines3.common.utils import LinearSchedule
 from dags import Words
 from gfn_gym import GFNEnv
 from gfn_gym.agents import MunchausenDQN, SoftDQN, as_policy, targets
-from gfn_gym.agents.architectures.transformer import EncoderLayer, Transformer, dropout
+from gfn_gym.agents.architectures.base import DenseValues
+from gfn_gym.agents.architectures.transformer import (
+    EncoderLayer,
+    Transformer,
+    add_dropped,
+    dropout,
+)
 from gfn_gym.agents.networks import QNetwork
 from gfn_gym.envs.bit_sequence import BitSequence
 from gfn_gym.envs.hypergrid import Hypergrid
@@ -78,6 +84,18 @@ def test_dropout() -> None:
     assert dropout(x, 0.0) is x
 
 
+def test_add_dropped() -> None:
+    x, y = th.full((50, 60), 2.0), th.ones(50, 60, requires_grad=True)
+    th.manual_seed(0)
+    expected = x + dropout(y, 0.3)
+    th.manual_seed(0)
+    found = add_dropped(x, y, 0.3)
+    assert th.allclose(found, expected) and len(found.unique()) == 2
+    found.sum().backward()
+    assert y.grad is not None and th.allclose(y.grad, found.detach() - 2)
+    assert th.equal(add_dropped(x, y, 0.0), x + y)
+
+
 @pytest.mark.parametrize("dueling", [False, True])
 def test_q_is_position_plus_word_where_legal(dueling: bool) -> None:
     dag = BitSequence(8, 2)
@@ -112,6 +130,45 @@ def test_q_of_single_actions_and_its_gradient(dueling: bool) -> None:
         gradients.append([q.detach(), *(p.grad.clone() for p in network.parameters())])
     for full, single in zip(*gradients, strict=True):
         assert th.allclose(full, single, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 1.3])
+@pytest.mark.parametrize("every_word", [True, False])
+def test_values_by_position_are_those_of_the_matrix(temperature: float, every_word: bool) -> None:
+    """Soft values and single ones, and their gradients; also where not every word is legal."""
+    dag = BitSequence(12, 3, modes=["0" * 12])
+    network = QNetwork(Transformer(dag, **SMALL), temperature=temperature).eval()
+    states, mask = some_states(dag)
+    if not every_word:
+        mask[::2, ::3] = False
+    network.architecture.requires_grad_(False)
+    tokens = network.architecture.encode(states).requires_grad_()
+    actions = th.multinomial(mask.float(), 1).squeeze(1)
+    head = network.head
+    q = (head.position(tokens[:, 0])[:, :, None] + head.word(tokens[:, 1:])).flatten(1)
+    gradients = []
+    for values in (
+        DenseValues(q.masked_fill(~mask, -th.inf)),
+        network.architecture.action_values(head, tokens, mask),
+    ):
+        tokens.grad = None
+        network.zero_grad()
+        soft, single = values.soft_value(temperature), values.of_actions(actions)
+        (soft.square() + single).sum().backward()
+        of_head = [p.grad.clone() for p in head.parameters()]
+        gradients.append([values.dense(), soft, single, tokens.grad.clone(), *of_head])
+    for plain, found in zip(*gradients, strict=True):
+        assert th.allclose(plain, found, atol=1e-4, rtol=1e-4)
+
+
+def test_soft_value_where_nothing_is_legal() -> None:
+    dag = BitSequence(8, 2)
+    network = QNetwork(Transformer(dag, **SMALL)).eval()
+    states = th.tensor([[0, 1, 2, 3], [0, 1, 2, 4]])
+    value = network.soft_value(states, th.from_numpy(dag.action_mask(states.numpy())))
+    assert value[0] == -th.inf and value[1].isfinite()
+    value[1].backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
 
 
 def test_order_of_positions_matters() -> None:
