@@ -102,4 +102,5 @@ if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in EXPERIMENTS:
         raise SystemExit(f"name a domain first: {', '.join(EXPERIMENTS)}")
     domain = sys.argv.pop(1)
+    sys.argv[0] += f" {domain}"  # for about.json, which says what was run
     run_command(EXPERIMENTS[domain], QUICK[domain])
