@@ -230,7 +230,11 @@ SAVING: dict[str, Any] = {
 }
 FRUGAL = {key: {**settings, **SAVING} for key, settings in FAST.items()}
 for algorithm in ("SoftDQN", "MunchausenDQN"):
-    FRUGAL["molecules", algorithm] |= {"n_envs": 16, "learning_starts": 1_024}
+    FRUGAL["molecules", algorithm] |= {
+        "n_envs": 16,
+        "learning_starts": 1_024,
+        "reward_annealing": (0.1, 0.5),
+    }
 ALL = [
     (preset, *key, settings)
     for preset, by_key in (("paper", PAPER), ("fast", FAST), ("frugal", FRUGAL))

@@ -63,7 +63,8 @@ FAST: dict[str, Any] = {
     "architecture": {},
 }
 
-FRUGAL = frugal(FAST, n_envs=16, learning_starts=1_024)
+# A target that is flat for longer: after 10,000 molecules a correlation of 0.67 against 0.56.
+FRUGAL = frugal(FAST, n_envs=16, learning_starts=1_024, reward_annealing=(0.1, 0.5))
 
 MUNCHAUSEN = {"munchausen_alpha": 0.15, "munchausen_l0": -2500.0}
 
