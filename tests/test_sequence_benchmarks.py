@@ -127,7 +127,7 @@ def test_every_run_of_the_figures_has_its_settings(script: Any) -> None:
     folds = [script(name).EXPERIMENT for name in ("rna_folds", "rna_folds_60")]
     longer = script("binding_exact_long").EXPERIMENT
     runs = [run for experiment in (exact, longer, *folds) for run in experiment.runs]
-    assert len(runs) == len({run.name for run in runs}) == 3 * 6 * 2 + 2 + 2 * 4
+    assert len(runs) == len({run.name for run in runs}) == 3 * 6 * 2 + 2 + 4 + 5
     for run in runs:
         dag: Any = Sequence() if run.env == "SequenceGFN-v0" else RNAFold()
         assert presets.preset_values(getattr(agents, run.agent), dag, run.preset)
