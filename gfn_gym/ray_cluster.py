@@ -102,10 +102,11 @@ class Patience:
         now = time.monotonic()
         self._since = now if self._since is None else self._since
         left = max(0.0, self._since + self._enough - now)
-        there = arrived(ray, references, left if timeout is None else min(timeout, left))
+        timeout = left if timeout is None else min(timeout, left)
+        there = arrived(ray, references, timeout)
         if there:
             self.begin_anew()
-        elif time.monotonic() - self._since >= self._enough:
+        elif timeout >= left:  # not by the clock again: Ray may return a moment early
             logger.warning("%s for %.0f s: %s", self._what, self._enough, self._room(ray))
             self._enough *= 2
         return there
