@@ -152,6 +152,19 @@ def lose_node(cluster: Any) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def in_a_thread(run: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Run a function beside, until what is here is over, which the event tells it."""
+    over = threading.Event()
+    thread = threading.Thread(target=run, args=(over,), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 class Faults:
     """Has a fault happen ten times, at random moments some seconds apart.
 
@@ -179,19 +192,13 @@ class Faults:
     @contextlib.contextmanager
     def meanwhile(self) -> Iterator[None]:
         """In a thread of their own, whatever the learner is at."""
-        over = threading.Event()
 
-        def run() -> None:
+        def run(over: threading.Event) -> None:
             while not over.wait(0.01):
                 self.happen()
 
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        try:
+        with in_a_thread(run):
             yield
-        finally:
-            over.set()
-            thread.join()
 
 
 class OnSteps(BaseCallback):
@@ -239,9 +246,9 @@ def fill_stores(ray: Any) -> list[Any]:
 @contextlib.contextmanager
 def slow_node(cluster: Any) -> Iterator[None]:
     """Stop and continue all tasks of a node, so that they run a fifth of the time."""
-    node, over = min(cluster.worker_nodes, key=id), threading.Event()
+    node = min(cluster.worker_nodes, key=id)
 
-    def run() -> None:
+    def run(over: threading.Event) -> None:
         while not over.is_set():
             pids = [p for name in ("ray::_do", "ray::_Caller") for p in processes_of(node, name)]
             for signum, seconds in ((signal.SIGSTOP, 0.8), (signal.SIGCONT, 0.2)):
@@ -250,13 +257,8 @@ def slow_node(cluster: Any) -> Iterator[None]:
                         os.kill(pid, signum)
                 time.sleep(seconds)
 
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
+    with in_a_thread(run):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 # ---- one part -----------------------------------------------------------------------------------

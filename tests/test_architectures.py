@@ -70,6 +70,18 @@ def weights(model: Any) -> th.Tensor:
     return th.cat(parts)
 
 
+def small_model(
+    algorithm: Any, policy: Any = "MlpPolicy", name: str = "grid", **kwargs: Any
+) -> Any:
+    """A model that learns from its first trajectories on, of one of ``DAGS``."""
+    if "learning_starts" in inspect.signature(algorithm).parameters:
+        kwargs = {"learning_starts": 8, "batch_size": 8, **kwargs}
+    return algorithm(
+        policy, GFNEnv(DAGS[name]), n_envs=4, train_freq=(4, "episode"), seed=0,
+        policy_kwargs=SMALL[policy], **kwargs,
+    )  # fmt: skip
+
+
 def test_all_eight_are_here():
     assert len(ALGORITHMS) == 8 and len(LEARN_BACKWARD) == 7  # flow matching has no P_B
     assert set(FITTING) - {AttentionOverCoordinates} == set(ARCHITECTURES)
@@ -83,12 +95,7 @@ def test_every_algorithm_trains_with_every_architecture(algorithm, policy, learn
         pytest.skip("flow matching has no P_B")
     for name in FITTING[policy]:
         kwargs: dict[str, Any] = {"learnt_backward": True} if learnt_backward else {}
-        if "learning_starts" in inspect.signature(algorithm).parameters:
-            kwargs |= {"learning_starts": 8, "batch_size": 8}
-        model = algorithm(
-            policy, GFNEnv(DAGS[name]), n_envs=4, train_freq=(4, "episode"), seed=0,
-            policy_kwargs=SMALL[policy], **kwargs,
-        )  # fmt: skip
+        model = small_model(algorithm, policy, name, **kwargs)
         before = weights(model)
         model.learn(total_trajectories=24)
         assert not weights(model).equal(before)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from lags import Lags
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
 
@@ -160,19 +161,6 @@ def test_counting_in_steps() -> None:
     assert model.num_timesteps // 20 == len(counts.seen)
     model.learn(total_timesteps=500, collectors=HERE, reset_num_timesteps=False)
     assert model.num_timesteps >= 2500
-
-
-class Lags(BaseCallback):
-    """Notes the largest lag that was learnt from."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.largest = 0
-
-    def _on_step(self) -> bool:
-        model: Any = self.model
-        self.largest = max(self.largest, model._n_updates - self.locals["built"].versions.min())
-        return True
 
 
 @pytest.mark.parametrize(

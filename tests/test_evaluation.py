@@ -252,7 +252,7 @@ def test_distances_refuse_what_is_no_distribution(
 
 
 def broken(column: int, value: float) -> Policy:
-    """The uniform policy of a 3×3 grid, but for one number in state (2, 1)."""
+    """The uniform policy of a 3×3 grid, except for one number in state (2, 1)."""
     uniform = uniform_policy(Hypergrid(ndim=2, height=3))
 
     def policy(states: States) -> Floats:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch as th
 from halfway import resumed_half_way
-from test_architectures import ALGORITHMS, DAGS, FITTING, LEARN_BACKWARD, SMALL
+from test_architectures import ALGORITHMS, DAGS, FITTING, LEARN_BACKWARD, small_model
 
 from gfn_gym import GFNEnv
 from gfn_gym.agents import MENTS, EvaluationCallback, SoftDQN, as_policy
@@ -20,13 +20,7 @@ DEVICE = "cuda"
 pytestmark = pytest.mark.skipif(not th.cuda.is_available(), reason="needs a GPU")
 
 
-def small(algorithm: Any, policy: Any = "MlpPolicy", dag: Any = None, **kwargs: Any) -> Any:
-    if "learning_starts" in inspect.signature(algorithm).parameters:
-        kwargs = {"learning_starts": 8, "batch_size": 8, **kwargs}
-    return algorithm(
-        policy, GFNEnv(DAGS["grid"] if dag is None else dag), n_envs=4, train_freq=(4, "episode"),
-        policy_kwargs=SMALL[policy], seed=0, device=DEVICE, **kwargs,
-    )  # fmt: skip
+small = partial(small_model, device=DEVICE)
 
 
 def assert_on_gpu(model: Any) -> None:
@@ -41,7 +35,7 @@ def test_every_algorithm_trains_with_every_architecture(algorithm, policy, learn
         pytest.skip("flow matching has no P_B")
     for name in FITTING[policy]:
         kwargs = {"learnt_backward": True} if learnt_backward else {}
-        model = small(algorithm, policy, DAGS[name], **kwargs)
+        model = small(algorithm, policy, name, **kwargs)
         model.learn(total_trajectories=24)
         assert_on_gpu(model)
         states = DAGS[name].initial_states(2)

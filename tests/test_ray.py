@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lags import Lags
 from stable_baselines3.common.callbacks import BaseCallback
 
 from gfn_gym import GFNEnv
@@ -210,19 +211,6 @@ class KillOne(Disturb):
                     self.killed.set()
                     return
             time.sleep(0.02)
-
-
-class Lags(BaseCallback):
-    """Notes the largest lag that was learnt from."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.largest = 0
-
-    def _on_step(self) -> bool:
-        model: Any = self.model
-        self.largest = max(self.largest, model._n_updates - self.locals["built"].versions.min())
-        return True
 
 
 def parameters(model: Any) -> list[Any]:

@@ -80,7 +80,7 @@ def assert_same(a: Any, b: Any, where: str = "") -> None:
 
 
 def everything(model: Any, evaluation: Any) -> dict[str, Any]:
-    """All that training has made, but for seconds."""
+    """All that training has made, except for seconds."""
     history = [{k: v for k, v in row.items() if k != "cpu_seconds"} for row in evaluation.history]
     assert model.ep_info_buffer is not None
     return {

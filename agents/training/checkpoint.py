@@ -212,8 +212,9 @@ def _generators(model: GFNAlgorithm) -> dict[str, Any]:
     return {
         "policy": model.policy.generator.bit_generator.state,
         "replay": model.replay_buffer.generator.bit_generator.state,
-        "torch": th.get_rng_state().numpy(),  # dropout draws from torch's global generator,
-        "cuda": th.cuda.get_rng_state(model.device).numpy() if on_gpu else None,  # or the GPU's
+        # Dropout draws from torch's global generator, or from the GPU's.
+        "torch": th.get_rng_state().numpy(),
+        "cuda": th.cuda.get_rng_state(model.device).numpy() if on_gpu else None,
         "numpy": np.random.get_state(),  # noqa: NPY002 - SB3 seeds and uses the global ones
         "python": random.getstate(),
     }
